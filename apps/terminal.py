@@ -1,0 +1,35 @@
+"""What a stage says to a person: bars and lines on stderr, one JSON line on stdout."""
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+Item = TypeVar("Item")
+console = Console(stderr=True, highlight=False)
+
+
+def say(line: str) -> None:
+    """One line for the person who watches."""
+    console.print(line, markup=False)
+
+
+def bar(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Yield ``items`` while a bar on stderr shows how many are done."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)  # type: ignore[arg-type]
+    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=False) as progress:
+        task = progress.add_task(what, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+def finish(result: dict[str, Any], as_json: bool) -> int:
+    """End a stage: with ``--json`` the result as one line on stdout; exit code 0."""
+    if as_json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    return 0

@@ -1,0 +1,115 @@
+"""How every record is written to and read from a file: one JSON object a file.
+
+``{"kind": "plan", "version": 1, ...fields}``.  Writing goes to a temporary name and
+is renamed, so a killed process or a full disk never leaves half a file.  Reading
+collects every fault of the object before it complains.
+"""
+import json
+import math
+import os
+import tempfile
+
+from edge_mpq.errors import RecordError
+
+MAX_BYTES = 64 * 1024 * 1024
+
+
+def write_bytes(path, data):
+    """Write ``data`` to ``path`` whole or not at all."""
+    folder = os.path.dirname(os.path.abspath(str(path)))
+    if not os.path.isdir(folder):
+        os.makedirs(folder)
+    handle, temporary = tempfile.mkstemp(prefix=".half-", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, str(path))
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def save(path, kind, version, body):
+    """Write ``body`` (a dict of JSON values) as a record of ``kind``."""
+    record = {"kind": kind, "version": version}
+    record.update(body)
+    text = json.dumps(record, indent=1, allow_nan=False)
+    write_bytes(path, (text + "\n").encode("utf-8"))
+
+
+def load(path, kind, version):
+    """Read a record and return its fields as :class:`Fields`.
+
+    Raises RecordError when the file is missing, too large, torn, of another kind, or
+    of a newer version.
+    """
+    path = str(path)
+    if not os.path.isfile(path):
+        raise RecordError("no {} at {}".format(kind, path), "check the path")
+    if os.path.getsize(path) > MAX_BYTES:
+        raise RecordError("{} is larger than {} MiB".format(path, MAX_BYTES >> 20), "it is no " + kind)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            body = json.load(stream)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(
+            "{} is not a whole JSON file ({})".format(path, error), "write it again; it is torn or edited"
+        )
+    return parse(body, kind, version, path)
+
+
+def parse(body, kind, version, where):
+    """Check kind and version of a decoded record; ``where`` names it in errors."""
+    if not isinstance(body, dict):
+        raise RecordError("{} holds a JSON {}".format(where, type(body).__name__), "a record is an object")
+    if body.get("kind") != kind:
+        raise RecordError("{} is a record of kind {!r}".format(where, body.get("kind")), "a {!r} is wanted".format(kind))
+    if body.get("version") != version:
+        raise RecordError(
+            "{} is {} version {!r}".format(where, kind, body.get("version")),
+            "this program reads version {}; make the file again with it".format(version),
+        )
+    return Fields(body, where)
+
+
+class Fields(object):
+    """The fields of one JSON object, taken by name and type; faults are told together.
+
+    >>> fields = Fields({"bits": 8}, "plan.json")
+    >>> fields.take("bits", int)
+    8
+    >>> fields.done()
+    """
+
+    def __init__(self, body, where):
+        self.body, self.where, self.faults = body, where, []
+        if not isinstance(body, dict):
+            self.faults.append("is a JSON {}, not an object".format(type(body).__name__))
+            self.body = {}
+
+    def take(self, name, kind, default=None, optional=False):
+        """The value of field ``name`` if it is a ``kind``; else note a fault, give ``default``."""
+        if name not in self.body or (optional and self.body[name] is None):
+            if not optional:
+                self.faults.append("has no field {!r}".format(name))
+            return default
+        value = self.body[name]
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            self.faults.append("field {!r} is a {}, not a {}".format(name, type(value).__name__, kind.__name__))
+            return default
+        if isinstance(value, float) and not math.isfinite(value):
+            self.faults.append("field {!r} is {}".format(name, value))
+            return default
+        return value
+
+    def fault(self, text):
+        """Note a fault found by the caller."""
+        self.faults.append(text)
+
+    def done(self):
+        """Raise RecordError with every fault noted so far."""
+        if self.faults:
+            raise RecordError("{}: {}".format(self.where, "; ".join(self.faults)), "write the record again")

@@ -1,0 +1,131 @@
+"""RunReport: what a run measured.  Units stand in the field names."""
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from edge_mpq.records import document
+
+KIND, VERSION = "report", 1
+
+
+class LayerRow(NamedTuple):
+    """One layer of one variant: what was planned, what the engine ran, what it cost.
+
+    asked, got: short names as in plans (``w4a8``, ``fp32``).  planned_ms, measured_ms:
+    None where not known.  harm: the sensitivity score of the chosen formats.
+    weights: how many.  why: the plan's reason.
+    """
+
+    layer: str
+    asked: str
+    got: str
+    weights: int
+    macs: int
+    planned_ms: Optional[float] = None
+    measured_ms: Optional[float] = None
+    harm: Optional[float] = None
+    why: str = ""
+
+
+class Variant(NamedTuple):
+    """One engine of a comparison: ``fp32``, ``int8``, ``mixed``.
+
+    top1: share of pictures right, 0 to 1.  agreement: share on which its answer is
+    fp32's.  simulated_agreement: share on which the engine answers as its
+    fake-quantized torch model.  weight_mib: weights at their nominal bits.
+    speedup: fp32's median time by this one's, timed interleaved in one run.
+    """
+
+    name: str
+    file_mib: float
+    weight_mib: float
+    weight_bits: float
+    p50_ms: float
+    p99_ms: float
+    fps: float
+    speedup: float
+    top1: Optional[float] = None
+    agreement: Optional[float] = None
+    simulated_agreement: Optional[float] = None
+    layers: List[LayerRow] = []
+
+
+class Stream(NamedTuple):
+    """What a camera run measured; stages_p50_ms: stage (grab, preprocess, infer, draw) -> ms."""
+
+    source: str
+    frames: int
+    dropped: int
+    torn: int
+    seconds: float
+    fps: float
+    p50_ms: float
+    p99_ms: float
+    stages_p50_ms: Dict[str, float]
+    ended: str = ""
+
+
+class RunReport(NamedTuple):
+    """Everything a report page shows.
+
+    machine: processor, cores, threads, versions.  facts: further figures by name, with
+    units in the name (``quantize_s``, ``real_photos_top1``).  pictures: [(caption, PNG or
+    JPEG as base64)].  commands: what to run to make this report again.
+    """
+
+    title: str
+    created: str
+    target: str
+    machine: Dict[str, str]
+    variants: List[Variant] = []
+    stream: Optional[Stream] = None
+    facts: Dict[str, Any] = {}
+    pictures: List[List[str]] = []
+    commands: List[str] = []
+
+
+def save(path, report):
+    """Write the report to ``path``."""
+    variants = [
+        dict(variant._asdict(), layers=[row._asdict() for row in variant.layers]) for variant in report.variants
+    ]
+    stream = report.stream._asdict() if report.stream else None
+    document.save(path, KIND, VERSION, dict(report._asdict(), variants=variants, stream=stream))
+
+
+def _record(kind, body, where, fields):
+    """A NamedTuple ``kind`` from a JSON object; unknown and missing fields are faults."""
+    if not isinstance(body, dict):
+        fields.fault("{} is no object".format(where))
+        return None
+    defaults = getattr(kind, "_field_defaults", {})
+    missing = [name for name in kind._fields if name not in body and name not in defaults]
+    unknown = [name for name in body if name not in kind._fields]
+    for name in missing:
+        fields.fault("{} has no field {!r}".format(where, name))
+    for name in unknown:
+        fields.fault("{} has the unknown field {!r}".format(where, name))
+    return None if missing or unknown else kind(**body)
+
+
+def load(path):
+    """Read a report; RecordError names every fault."""
+    fields = document.load(path, KIND, VERSION)
+    variants = []
+    for index, body in enumerate(fields.take("variants", list, [])):
+        variant = _record(Variant, body, "variant {}".format(index), fields)
+        if variant is not None:
+            rows = [_record(LayerRow, row, "a layer of variant {}".format(index), fields) for row in variant.layers]
+            variants.append(variant._replace(layers=[row for row in rows if row is not None]))
+    stream = fields.take("stream", dict, optional=True)
+    report = RunReport(
+        title=fields.take("title", str),
+        created=fields.take("created", str),
+        target=fields.take("target", str),
+        machine=fields.take("machine", dict),
+        variants=variants,
+        stream=_record(Stream, stream, "stream", fields) if stream is not None else None,
+        facts=fields.take("facts", dict),
+        pictures=fields.take("pictures", list),
+        commands=fields.take("commands", list),
+    )
+    fields.done()
+    return report
