@@ -19,7 +19,8 @@ def get(package, name):
         try:
             return importlib.import_module(name)
         except ImportError as error:
-            raise UsageError("cannot import {} {!r} ({})".format(family, name, error), "is it on PYTHONPATH?")
+            what = "cannot import {} {!r} ({})".format(family, name, error)
+            raise UsageError(what, "is it on PYTHONPATH?") from error
     if name not in names(package):
         raise UsageError(
             "there is no {!r} in {}".format(name, family), "choose one of {}".format(", ".join(names(package)))

@@ -1,0 +1,17 @@
+"""The zoo: small models for demos, tests and comparisons.  Naming them imports no framework."""
+
+NAMES: dict[str, str] = {
+    "cifar_resnet20": "apps.models.cifar_resnet:resnet20",
+    "cifar_resnet32": "apps.models.cifar_resnet:resnet32",
+    "cifar_resnet44": "apps.models.cifar_resnet:resnet44",
+    "cifar_resnet56": "apps.models.cifar_resnet:resnet56",
+    "cifar_mobilenet_v2": "apps.models.mobilenet_v2:mobilenet_v2_cifar",
+    "cifar_vit": "apps.models.vit:vit_cifar",
+    "mobilenet_v2": "apps.models.mobilenet_v2:mobilenet_v2",
+    "resnet18": "apps.models.resnet:resnet18",
+    "resnet50": "apps.models.resnet:resnet50",
+    "vit_tiny": "apps.models.vit:vit_tiny",
+    "unet": "apps.models.unet:unet",
+    "xception_flame": "apps.models.xception:xception_flame",
+    "xception_small": "apps.models.xception:xception_small",
+}

@@ -57,6 +57,14 @@ def seal(folder, bundle):
     return sealed
 
 
+def _inside(root, path):
+    # realpath follows links, so a link out of the folder is outside too.
+    try:
+        return isinstance(path, str) and os.path.realpath(os.path.join(root, path)).startswith(root + os.sep)
+    except ValueError:  # a NUL, or a sign the file system cannot spell
+        return False
+
+
 def open_folder(folder):
     """Read and verify the bundle in ``folder``.
 
@@ -72,17 +80,18 @@ def open_folder(folder):
         target=fields.take("target", str),
         task=fields.take("task", str),
         recipe=fields.take("recipe", dict),
-        classes=fields.take("classes", list),
+        classes=fields.take("classes", list, []),
         files=fields.take("files", dict, {}),
         sha256=fields.take("sha256", dict, {}),
         size=fields.take("size", dict, {}),
     )
+    if not all(isinstance(label, str) for label in bundle.classes):
+        fields.fault("field 'classes' holds something that is no text")
     fields.done()
     root = os.path.realpath(folder)
     faults = []
     for path in bundle.files.values():
-        inside = isinstance(path, str) and os.path.realpath(os.path.join(root, path)).startswith(root + os.sep)
-        if not inside:
+        if not _inside(root, path):
             faults.append("{!r} points outside the bundle".format(path))
             continue
         whole = os.path.join(root, path)

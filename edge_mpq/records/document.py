@@ -42,7 +42,7 @@ def load(path, kind, version):
     """Read a record and return its fields as :class:`Fields`.
 
     Raises RecordError when the file is missing, too large, torn, of another kind, or
-    of a newer version.
+    of a newer version, or holds NaN, infinity or an integer beyond 64 bits.
     """
     path = str(path)
     if not os.path.isfile(path):
@@ -51,12 +51,26 @@ def load(path, kind, version):
         raise RecordError("{} is larger than {} MiB".format(path, MAX_BYTES >> 20), "it is no " + kind)
     try:
         with open(path, encoding="utf-8") as stream:
-            body = json.load(stream)
+            body = json.load(stream, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise RecordError(
             "{} is not a whole JSON file ({})".format(path, error), "write it again; it is torn or edited"
-        )
+        ) from error
     return parse(body, kind, version, path)
+
+
+def _finite(text):
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("{} is no finite number".format(text[:20]))
+    return value
+
+
+def _whole(text):
+    # Twenty signs hold every 64-bit integer; longer ones overflow a float or take minutes to convert.
+    if len(text) > 20:
+        raise ValueError("an integer of {} digits".format(len(text)))
+    return int(text)
 
 
 def parse(body, kind, version, where):
@@ -64,13 +78,19 @@ def parse(body, kind, version, where):
     if not isinstance(body, dict):
         raise RecordError("{} holds a JSON {}".format(where, type(body).__name__), "a record is an object")
     if body.get("kind") != kind:
-        raise RecordError("{} is a record of kind {!r}".format(where, body.get("kind")), "a {!r} is wanted".format(kind))
+        what = "{} is a record of kind {}".format(where, _short(body.get("kind")))
+        raise RecordError(what, "a {!r} is wanted".format(kind))
     if body.get("version") != version:
         raise RecordError(
-            "{} is {} version {!r}".format(where, kind, body.get("version")),
+            "{} is {} version {}".format(where, kind, _short(body.get("version"))),
             "this program reads version {}; make the file again with it".format(version),
         )
     return Fields(body, where)
+
+
+def _short(value):
+    # What a file holds where a name or number belongs; never megabytes of it.
+    return repr(value)[:60] if isinstance(value, (str, int, float)) else "of type " + type(value).__name__
 
 
 class Fields(object):

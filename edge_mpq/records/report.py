@@ -91,19 +91,38 @@ def save(path, report):
     document.save(path, KIND, VERSION, dict(report._asdict(), variants=variants, stream=stream))
 
 
+# What JSON holds for each annotation of the records above, and whether null will do.
+_TAKEN = {
+    str: (str, False),
+    int: (int, False),
+    float: (float, False),
+    Optional[float]: (float, True),
+    List[LayerRow]: (list, False),
+    Dict[str, float]: (dict, False),
+}
+
+
 def _record(kind, body, where, fields):
-    """A NamedTuple ``kind`` from a JSON object; unknown and missing fields are faults."""
-    if not isinstance(body, dict):
-        fields.fault("{} is no object".format(where))
-        return None
+    """A NamedTuple ``kind`` from a JSON object; its faults are told to ``fields``, and None given."""
+    inner = document.Fields(body, where)
     defaults = getattr(kind, "_field_defaults", {})
-    missing = [name for name in kind._fields if name not in body and name not in defaults]
-    unknown = [name for name in body if name not in kind._fields]
-    for name in missing:
-        fields.fault("{} has no field {!r}".format(where, name))
-    for name in unknown:
-        fields.fault("{} has the unknown field {!r}".format(where, name))
-    return None if missing or unknown else kind(**body)
+    values = {}
+    for name, annotation in kind.__annotations__.items():
+        if name in inner.body or name not in defaults:
+            form, optional = _TAKEN[annotation]
+            values[name] = inner.take(name, form, {} if form is dict else None, optional)
+        if annotation == Dict[str, float] and not all(isinstance(ms, (int, float)) for ms in values[name].values()):
+            inner.fault("field {!r} holds something that is no number".format(name))
+    for name in inner.body:
+        if name not in kind._fields:
+            inner.fault("has the unknown field {!r}".format(name))
+    for fault in inner.faults:
+        fields.fault("{} {}".format(where, fault))
+    return None if inner.faults else kind(**values)
+
+
+def _pair(entry):
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
 
 
 def load(path):
@@ -124,8 +143,10 @@ def load(path):
         variants=variants,
         stream=_record(Stream, stream, "stream", fields) if stream is not None else None,
         facts=fields.take("facts", dict),
-        pictures=fields.take("pictures", list),
+        pictures=fields.take("pictures", list, []),
         commands=fields.take("commands", list),
     )
+    if not all(_pair(entry) for entry in report.pictures):
+        fields.fault("field 'pictures' is not a list of [caption, base64]")
     fields.done()
     return report

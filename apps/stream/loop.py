@@ -1,0 +1,81 @@
+"""The loop of the camera demo: grab, preprocess, infer, decode, draw, write."""
+
+import time
+
+from apps.stream import decode, overlay
+from apps.stream.sinks import Shown
+from apps.stream.timing import Rate, Rolling
+from edge_mpq.engines import inputs
+from edge_mpq.errors import SourceError
+from edge_mpq.records.report import Stream
+
+STAGES = ("grab", "preprocess", "infer", "decode", "draw", "write")
+
+
+def run(capture, engine, bundle, sinks, clock=time.perf_counter, frames=None, seconds=None):
+    """Show every frame of ``capture`` to ``engine`` and its answer to ``sinks``; the Stream.
+
+    bundle: gives recipe, task and classes.  frames, seconds: where to stop.  A frame's ms
+    are those from having it to having the answer; percentiles are of the last 1000 frames,
+    ``grab`` is the wait for a frame.  Ctrl-C ends a run as the end of a source does.
+    Raises SourceError where the source gives no whole frame, EngineError as the engine
+    and decoding do.
+    """
+    recipe = inputs.from_json(bundle.recipe)
+    latency, rate, stages = Rolling(), Rate(), [Rolling() for _ in STAGES]
+    number, ended = 0, None
+    start = now = clock()
+    try:
+        while ended is None:
+            frame = capture.next()
+            if frame is None:
+                break
+            wanted = any(sink.wants(number) for sink in sinks)
+            marks = [now, clock()]
+            batch = inputs.prepare(frame.pixels, recipe)[None]
+            marks.append(clock())
+            outputs = engine.infer(batch)
+            marks.append(clock())
+            answer = decode.decode(engine, outputs, bundle, recipe, frame.pixels.shape[:2] if wanted else None)
+            marks.append(clock())
+            ms = 1e3 * (marks[4] - marks[1])
+            latency.add(ms)
+            rate.add(marks[4])
+            picture = None
+            if wanted:
+                figures = overlay.figures_line(rate.per_second(), latency.percentile(50), latency.percentile(99))
+                picture = overlay.draw(frame.pixels, answer, figures)
+            marks.append(clock())
+            shown = Shown(number, frame.position, max(0.0, frame.time_s - start), answer, ms, picture)
+            for sink in sinks:
+                ended = sink.write(shown) or ended
+            now = clock()
+            marks.append(now)
+            for times, begun, done in zip(stages, marks, marks[1:]):
+                times.add(1e3 * (done - begun))
+            number += 1
+            ended = ended or _enough(number, now - start, frames, seconds)
+    except KeyboardInterrupt:
+        ended = "stopped by keyboard"
+    if not number and ended is None:
+        why = " ({})".format(capture.ended) if capture.ended else ""
+        raise SourceError("{} gave no whole frame{}".format(capture.source.name, why), "check the camera or the files")
+    elapsed = clock() - start
+    return Stream(
+        source=capture.source.name,
+        frames=number,
+        dropped=capture.dropped,
+        torn=capture.torn,
+        seconds=elapsed,
+        fps=number / elapsed if elapsed > 0 else 0.0,
+        p50_ms=latency.percentile(50),
+        p99_ms=latency.percentile(99),
+        stages_p50_ms={name: times.percentile(50) for name, times in zip(STAGES, stages)},
+        ended=ended or capture.ended,
+    )
+
+
+def _enough(number, elapsed_s, frames, seconds):
+    if frames is not None and number >= frames:
+        return "the frames asked for"
+    return "the time asked for" if seconds is not None and elapsed_s >= seconds else None

@@ -1,0 +1,153 @@
+"""``edge-mpq run``: a bundle's model on a camera, a video, a folder of pictures or a stream.
+
+Opens the engine beside the bundle, builds it first where there is none for this machine,
+and shows every frame with label, confidence, mask and speed, in a window, a video, lines
+of JSON or a report.
+"""
+
+import argparse
+import contextlib
+import json
+import platform
+import shlex
+import sys
+import time
+
+import cv2
+import numpy as np
+
+from apps.stream import decode, loop, sinks, sources
+from apps.stream.capture import Capture
+from apps.stream.engine_from_bundle import open_engine
+from edge_mpq.engines import inputs
+from edge_mpq.errors import SourceError
+from edge_mpq.records import bundle as bundle_record
+from edge_mpq.records import report as report_record
+
+# Where the source does not tell its own rate.
+VIDEO_FPS = 25.0
+
+
+def main(argv):
+    """Run the verb: 0, or after all is written SourceError where the source went too early."""
+    args = _parser().parse_args(argv)
+    bundle = bundle_record.open_folder(args.bundle)
+    decode.check(bundle)
+    inputs.from_json(bundle.recipe)
+    cv2.setNumThreads(args.threads)
+    with contextlib.ExitStack() as stack:
+        # Source and sinks come first: what is missing there is to be known before an
+        # engine is built, which takes minutes on a board.
+        source = sources.open_source(args.source, time.perf_counter, args.fps)
+        capture = stack.enter_context(Capture(source))
+        outs = []
+        for sink in _sinks(args, source, bundle):
+            stack.callback(sink.close)
+            outs.append(sink)
+        engine = stack.enter_context(open_engine(args.bundle, bundle, args.engine, args.backend, args.threads, say))
+        say("{} ({}) on {}, frames from {}".format(bundle.title, args.engine, engine.card.device, source.name))
+        stream = loop.run(capture, engine, bundle, outs, frames=args.frames, seconds=args.seconds)
+    say(_summary(stream))
+    if args.report:
+        pictures = [picture for sink in outs if isinstance(sink, sinks.Sampler) for picture in sink.pictures()]
+        report_record.save(args.report, _report(args, argv, bundle, engine.card, stream, pictures))
+    if args.json:
+        sys.stdout.write(json.dumps(stream._asdict()) + "\n")
+    if capture.vanished and stream.ended == capture.ended:
+        raise SourceError("{}: {}".format(source.name, stream.ended), "check the source; what came is kept")
+    return 0
+
+
+def say(line):
+    """One line for the person who watches."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+class Status(sinks.Sink):
+    """One line on a terminal that is written over once a second."""
+
+    def __init__(self):
+        self._next_s = 1.0
+
+    def write(self, shown):
+        if shown.time_s >= self._next_s:
+            self._next_s = shown.time_s + 1.0
+            answer = shown.answer
+            line = "{:6d} frames  {:.1f} ms  {} {:.0f} %".format(
+                shown.number + 1, shown.ms, answer.label, 100 * answer.confidence
+            )
+            sys.stderr.write("\r" + line[:78].ljust(78))
+            sys.stderr.flush()
+
+    def close(self):
+        sys.stderr.write("\r" + " " * 78 + "\r")
+
+
+def _sinks(args, source, bundle):
+    if not args.headless:
+        yield sinks.Window(bundle.title)
+    if args.video:
+        yield sinks.VideoFile(args.video, source.fps or VIDEO_FPS, source.live)
+    if args.jsonl:
+        yield sinks.JsonLines(args.jsonl)
+    if args.report:
+        yield sinks.Sampler()
+    if sys.stderr.isatty():
+        yield Status()
+
+
+def _summary(stream):
+    stages = ", ".join("{} {:.2f}".format(name, ms) for name, ms in stream.stages_p50_ms.items())
+    return "{} frames in {:.1f} s ({}): {:.1f} FPS, p50 {:.2f} ms, p99 {:.2f} ms, {} dropped, {} torn\n{} ms".format(
+        stream.frames, stream.seconds, stream.ended, stream.fps, stream.p50_ms, stream.p99_ms,
+        stream.dropped, stream.torn, stages,
+    )  # fmt: skip
+
+
+def _report(args, argv, bundle, card, stream, pictures):
+    machine = {"processor": card.device, "system": platform.platform(), "threads": str(args.threads)}
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__}
+    words = ["edge-mpq", "run"] + [shlex.quote(sources.shown(word)) for word in argv]
+    return report_record.RunReport(
+        title=bundle.title,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        target=bundle.target,
+        machine=dict(machine, **dict(versions, **card.versions)),
+        stream=stream,
+        facts={"engine": args.engine, "backend": card.backend, "engine_mib": card.engine_bytes / 1024.0**2},
+        pictures=pictures,
+        commands=[" ".join(words)],
+    )
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="edge-mpq run", description="A bundle's model on whatever gives pictures.")
+    parser.add_argument("bundle", help="folder that holds bundle.json")
+    parser.add_argument(
+        "--source", required=True, metavar="S",
+        help="0 or /dev/video0, a video, a folder of pictures, rtsp://..., a GStreamer pipeline, or synthetic",
+    )  # fmt: skip
+    parser.add_argument("--fps", type=_above_zero(float), help="play what is no camera as one of this rate")
+    parser.add_argument("--engine", choices=("model", "fp32"), default="model", help="which of the bundle's (model)")
+    parser.add_argument("--backend", help="run on another backend than the target's: onnxruntime, openvino, replay")
+    parser.add_argument("--threads", type=_above_zero(int), default=1, help="of the engine and of OpenCV (1)")
+    parser.add_argument("--frames", type=_above_zero(int), metavar="N", help="stop after N frames")
+    parser.add_argument("--seconds", type=_above_zero(float), metavar="T", help="stop after T seconds")
+    parser.add_argument("--headless", action="store_true", help="open no window")
+    parser.add_argument("--video", metavar="OUT.mp4", help="write the frames with their overlay")
+    parser.add_argument("--jsonl", metavar="OUT.jsonl", help="write one JSON object a frame")
+    parser.add_argument("--report", metavar="REPORT.json", help="write what was measured, with sample frames")
+    parser.add_argument("--json", action="store_true", help="print what was measured as one line on stdout")
+    return parser
+
+
+def _above_zero(kind):
+    def parse(text):
+        value = kind(text)
+        if not 0 < value < 1e9:
+            raise argparse.ArgumentTypeError("{} is not above 0".format(text))
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse

@@ -1,0 +1,42 @@
+"""Rolling figures of a run, in memory that does not grow with it."""
+
+import bisect
+from collections import deque
+from typing import Deque, List
+
+
+class Rolling(object):
+    """Percentiles of the last ``size`` values; 0.0 while there is none."""
+
+    def __init__(self, size=1000):
+        self._arrived: Deque[float] = deque(maxlen=size)  # oldest first
+        self._sorted: List[float] = []
+
+    def add(self, value):
+        """Take one value; the oldest goes once ``size`` are held."""
+        if len(self._arrived) == self._arrived.maxlen:
+            del self._sorted[bisect.bisect_left(self._sorted, self._arrived[0])]
+        self._arrived.append(value)
+        bisect.insort(self._sorted, value)
+
+    def percentile(self, percent):
+        """The value that ``percent`` of those held do not exceed (nearest rank)."""
+        if not self._sorted:
+            return 0.0
+        return self._sorted[max(0, -(-len(self._sorted) * percent // 100) - 1)]
+
+
+class Rate(object):
+    """Events a second over the last ``size`` of them; 0.0 before the second."""
+
+    def __init__(self, size=30):
+        self._times: Deque[float] = deque(maxlen=size)
+
+    def add(self, time_s):
+        """Note an event."""
+        self._times.append(time_s)
+
+    def per_second(self):
+        """The rate."""
+        elapsed = self._times[-1] - self._times[0] if self._times else 0.0
+        return (len(self._times) - 1) / elapsed if elapsed > 0 else 0.0

@@ -1,0 +1,78 @@
+"""Measure the range of every tensor of a graph on calibration pictures, streaming.
+
+Memory is that of one batch and one observer a tensor, however many pictures there are.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+import torch
+from torch import fx
+
+from edge_mpq import graph as ir
+from edge_mpq import observers
+from edge_mpq.errors import CalibrationError
+from edge_mpq.progress import Progress, silent
+from edge_mpq.records.ranges import RangeTable
+
+Batches = Iterable  # of float32 tensors [N, ...], or of (inputs, labels) pairs
+
+
+def inputs_of(batch: object) -> torch.Tensor:
+    """The input tensor of a batch that may carry labels beside it."""
+    values = batch[0] if isinstance(batch, tuple | list) else batch
+    return torch.as_tensor(values)
+
+
+def labels_of(batch: object) -> torch.Tensor | None:
+    """The labels of a batch [N], or None."""
+    return torch.as_tensor(batch[1]) if isinstance(batch, tuple | list) and len(batch) > 1 else None
+
+
+class _Watch(fx.Interpreter):
+    """Runs a graph and shows chosen tensors to their observers."""
+
+    def __init__(self, graph: fx.GraphModule, watchers: dict[str, object]):
+        super().__init__(graph)
+        self.watchers = watchers
+
+    def run_node(self, node: fx.Node) -> object:
+        value = super().run_node(node)
+        watcher = self.watchers.get(node.name)
+        if watcher is not None:
+            watcher.see(value)
+        return value
+
+
+def ranges_of(
+    graph: fx.GraphModule,
+    tensors: Iterable[str],
+    batches: Batches,
+    rule: str = "minmax",
+    symmetric: bool = False,
+    progress: Progress = silent,
+) -> RangeTable:
+    """The range of each named tensor over ``batches`` by observer ``rule``, at 8 bits.
+
+    Raises CalibrationError when there is no batch, or a tensor holds NaN or infinity.
+    """
+    observer = observers.get(rule).Observer
+    watchers = {name: observer(bits=8, symmetric=symmetric) for name in tensors}
+    run, seen, state = _Watch(graph, watchers), 0, hashlib.sha256()
+    with torch.no_grad():
+        for batch in progress(batches, f"calibrating ({rule})"):
+            values = inputs_of(batch)
+            if not torch.isfinite(values).all():
+                raise CalibrationError("a calibration batch holds NaN or infinity", "check the pictures and the recipe")
+            run.run(values)
+            seen += len(values)
+            state.update(values.numpy().tobytes())
+    if not seen:
+        raise CalibrationError("there is no calibration picture", "give --data a folder with pictures")
+    table = {name: watcher.range() for name, watcher in watchers.items()}
+    return RangeTable(table, rule, seen, state.hexdigest()[:16])
+
+
+def input_name(graph: fx.GraphModule) -> str:
+    """The name of the graph's input tensor, as ranges know it."""
+    return ir.inputs(graph).name

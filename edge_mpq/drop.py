@@ -1,0 +1,90 @@
+"""The cheapest plan whose accuracy drop, measured on held-out data, stays within a bound.
+
+Bisection over the size budget, as the accuracy falls with it: the search looks at one
+half of the validation data, and its answer must hold on the other half, which the
+search never saw; where it does not, the next larger size is taken.  Bisection inside an
+accuracy range follows Schaefer et al., arXiv 2306.04879.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import fx, nn
+
+from edge_mpq.allocators import Limit
+from edge_mpq.calibration import inputs_of, labels_of
+from edge_mpq.cost import CostTable
+from edge_mpq.errors import PlanError
+from edge_mpq.progress import Progress
+from edge_mpq.quantizing import quantize
+from edge_mpq.records.plan import PrecisionPlan
+from edge_mpq.records.ranges import RangeTable
+from edge_mpq.records.target import Target
+
+STEPS = 6
+
+
+@torch.no_grad()
+def share_right(model: nn.Module, batches: Sequence) -> float:
+    """Share of pictures (or pixels) whose top answer is the label."""
+    right = total = 0
+    for batch in batches:
+        labels = labels_of(batch)
+        if labels is None:
+            raise PlanError("validation batches carry no labels", "give (inputs, labels) pairs")
+        scores = model(inputs_of(batch))
+        top = (scores > 0).long().squeeze(1) if scores.shape[1] == 1 else scores.argmax(1)
+        right += (top == labels).sum().item()
+        total += labels.numel()
+    return right / total
+
+
+def cheapest_within(
+    drop: float,
+    planned: Callable[[Sequence[Limit]], PrecisionPlan],
+    graph: fx.GraphModule,
+    target: Target,
+    ranges: RangeTable,
+    calibration: Iterable,
+    validation: Iterable,
+    sizes: CostTable,
+    progress: Progress,
+) -> PrecisionPlan:
+    """The smallest plan that loses at most ``drop`` (a share, 0.005 is half a point) of top-1.
+
+    planned: makes the best plan under further limits.  Raises PlanError when even the
+    largest plan loses more on the held-out half, or the validation data is too small to
+    tell so small a drop.
+    """
+    batches = list(validation)
+    pictures = sum(len(inputs_of(batch)) for batch in batches)
+    if len(batches) < 2 or pictures * drop < 1:
+        raise PlanError(
+            f"{pictures} validation pictures in {len(batches)} batches cannot show a drop of {drop:.2%}",
+            "give more, in at least two batches",
+        )
+    search, held_out = batches[::2], batches[1::2]
+    floors = share_right(graph, search) - drop, share_right(graph, held_out) - drop
+    least = sum(min(row.values()) for row in sizes.values())
+    most = sum(max(row.values()) for row in sizes.values())
+
+    def trial(position: float) -> tuple[PrecisionPlan, nn.Module]:
+        made = planned([Limit(sizes, least + (most - least) * position, f"size within {position:.0%} of its span")])
+        return made, quantize(graph, made, calibration, ranges=ranges)[0]
+
+    low, high, passing = 0.0, 1.0, [1.0]
+    for _ in progress(range(STEPS), "searching the cheapest plan"):
+        middle = (low + high) / 2
+        if share_right(trial(middle)[1], search) >= floors[0]:
+            high = middle
+            passing.append(middle)
+        else:
+            low = middle
+    for position in reversed(passing):
+        made, model = trial(position)
+        if share_right(model, held_out) >= floors[1]:
+            return made
+    raise PlanError(
+        f"no plan for {target.name} stays within a drop of {drop:.2%} on held-out data",
+        "allow a larger drop, or let layers stay fp32 (--formats fp32 w8a8)",
+    )

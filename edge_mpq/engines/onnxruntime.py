@@ -1,0 +1,227 @@
+"""ONNX Runtime on any CPU: the embedded default.
+
+``build`` lets ONNX Runtime optimize the model for this processor once, checks that the
+optimized graph gives the same answers, and writes it with a card that says which kernel
+each layer really got.  ``open`` runs that file with no further optimization.
+"""
+import io
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from typing import Dict
+
+import numpy as np
+
+from edge_mpq.engines import base
+from edge_mpq.engines.base import Engine, LayerTime, TensorSpec
+from edge_mpq.errors import EngineError
+from edge_mpq.records import bundle, document
+from edge_mpq.records import engine as engine_record
+from edge_mpq.records import plan as plans
+
+BACKEND = "onnxruntime"
+INTEGER_KERNELS = ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "ConvInteger", "MatMulInteger")
+WEIGHTED = INTEGER_KERNELS + ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(float16)": "float16"}
+
+
+def _library():
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineError("onnxruntime is not installed here", "pip install onnxruntime") from error
+    return onnxruntime
+
+
+def device():
+    """What the engine is tied to: the processor's name and its vector extensions."""
+    name, flags = platform.machine(), set()
+    try:
+        with io.open("/proc/cpuinfo") as stream:
+            for line in stream:
+                key, _, value = line.partition(":")
+                if key.strip() == "model name":
+                    name = value.strip()
+                elif key.strip() in ("flags", "Features"):
+                    flags = set(value.split())
+                    break
+    except OSError:
+        pass  # not Linux: the machine type has to do
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm") if flag in flags]
+    return " ".join([name] + wide)
+
+
+def _options(threads):
+    options = _library().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # A spinning idle thread takes the core that capture and drawing need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads > 1 else "1")
+    return options
+
+
+def _session(path, options):
+    runtime = _library()
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own exception classes share no base
+        text = str(error).strip().splitlines()
+        raise EngineError(
+            "onnxruntime {} cannot load {} ({})".format(runtime.__version__, path, text[0][:200] if text else "no reason"),
+            "is it a whole ONNX file? export it again",
+        ) from error
+
+
+def build(onnx_path, engine_path, target, plan=None, threads=1):
+    """Optimize the model at ``onnx_path`` for this processor; writes the engine and its card.
+
+    plan: what each layer was asked for, None for a float model.  Raises EngineError when the
+    model does not load.
+    """
+    started = time.time()
+    if not os.path.isfile(str(onnx_path)):
+        raise EngineError("no model at {}".format(onnx_path), "export one with edge-mpq export")
+    runtime = _library()
+    folder = tempfile.mkdtemp(prefix="edge-mpq-")
+    try:
+        optimized = os.path.join(folder, "engine.onnx")
+        options = _options(threads)
+        options.optimized_model_filepath = optimized
+        _session(onnx_path, options)
+        data, got = named_after_layers(str(onnx_path), optimized)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    document.write_bytes(str(engine_path), data)
+    asked = {} if plan is None else {name: plans.describe(choice) for name, choice in plan.choices.items()}
+    card = engine_record.EngineCard(
+        backend=BACKEND,
+        target=target.name,
+        device=device(),
+        versions={"onnxruntime": runtime.__version__, "python": platform.python_version()},
+        onnx_sha256=bundle.digest(str(onnx_path)),
+        engine_sha256=bundle.digest(str(engine_path)),
+        engine_bytes=len(data),
+        build_s=time.time() - started,
+        asked=asked,
+        got={name: _got(name, kind, asked) for name, kind in got.items()},
+    )
+    engine_record.save(base.card_path(engine_path), card)
+    return card
+
+
+def _got(layer, kind, asked):
+    """The short name of what ran: an integer kernel runs the asked width (narrow codes travel in int8)."""
+    if kind not in INTEGER_KERNELS:
+        return "fp32"
+    wanted = asked.get(layer, "w8a8")
+    return wanted if wanted.startswith("w") and wanted.endswith("a8") else "w8a8"
+
+
+def named_after_layers(onnx_path, optimized_path):
+    """The optimized model with weighted nodes called like their layers, and layer -> operation that runs it.
+
+    A layer is a weighted node of the model at ``onnx_path``.  The optimizer renames nodes,
+    by a suffix or after the tensor they write; with their names back, a profile of the
+    engine speaks of layers.
+    """
+    import onnx
+
+    owners = owner_of_tensors(onnx.load(onnx_path, load_external_data=False))
+    optimized = onnx.load(optimized_path, load_external_data=False)
+    found = {}  # type: Dict[str, str]
+    for node in optimized.graph.node:
+        if node.op_type in WEIGHTED:
+            owner = owner_of_node(node.name, list(node.output), owners)
+            if owner:
+                found[owner] = node.op_type
+                node.name = owner
+    return optimized.SerializeToString(), found
+
+
+def owner_of_tensors(model):
+    """tensor or node name -> the layer it comes from: the last weighted node on the way to it."""
+    owners = {}  # type: Dict[str, str]
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED:
+            owner = node.name
+        else:
+            inherited = [owners[name] for name in node.input if name in owners]
+            owner = inherited[0] if inherited else ""
+        owners[node.name] = owner
+        for output in node.output:
+            owners[output] = owner
+    return owners
+
+
+def owner_of_node(name, outputs, owners):
+    """The layer of an optimized node: by its name, its name before a suffix, or the tensor it writes."""
+    for candidate in [name] + outputs:
+        for stem in (candidate, candidate.split("_token_")[0], candidate[: -len("_nchwc")] if candidate.endswith("_nchwc") else ""):
+            if owners.get(stem):
+                return owners[stem]
+    return ""
+
+
+def open(engine_path, threads=1):  # noqa: A001 - the contract of every backend
+    """The engine at ``engine_path``; EngineError when it was built elsewhere, or is torn."""
+    card = base.verified_card(engine_path, BACKEND, device())
+    return OrtEngine(engine_path, card, threads)
+
+
+class OrtEngine(Engine):
+    """An optimized model in an ONNX Runtime session on ``threads`` threads."""
+
+    def __init__(self, path, card, threads):
+        self.path, self.card, self.threads = str(path), card, threads
+        options = _options(threads)
+        options.graph_optimization_level = _library().GraphOptimizationLevel.ORT_DISABLE_ALL
+        self.session = _session(path, options)
+        self.inputs = tuple(_spec(item) for item in self.session.get_inputs())
+        self.outputs = tuple(_spec(item) for item in self.session.get_outputs())
+
+    def infer(self, batch):
+        self.check(batch)
+        return self.session.run(None, {self.inputs[0].name: batch})
+
+    def profile(self, batch, runs=50):
+        """Mean ms of each layer over ``runs``; conversions and adds count to the layer they follow."""
+        import onnx
+
+        self.check(batch)
+        owners = owner_of_tensors(onnx.load(self.path, load_external_data=False))
+        folder = tempfile.mkdtemp(prefix="edge-mpq-")
+        try:
+            options = _options(self.threads)
+            options.graph_optimization_level = _library().GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.enable_profiling, options.profile_file_prefix = True, os.path.join(folder, "profile")
+            session = _session(self.path, options)
+            for _ in range(runs):
+                session.run(None, {self.inputs[0].name: batch})
+            with io.open(session.end_profiling(), encoding="utf-8") as stream:
+                events = json.load(stream)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        times = {}  # type: Dict[str, float]
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                owner = owners.get(event["name"][: -len("_kernel_time")], "")
+                times[owner] = times.get(owner, 0.0) + event["dur"] / 1000.0 / runs
+        return [LayerTime(layer, ms) for layer, ms in times.items()]
+
+    def close(self):
+        self.session = None
+
+
+def _spec(item):
+    shape = tuple(extent if isinstance(extent, int) else None for extent in item.shape)
+    return TensorSpec(item.name, shape, TYPES.get(item.type, item.type))
+
+
+def random_batch(engine, size=1):
+    """A batch of noise that fits the engine's input, for timing."""
+    shape = [size] + [extent or 1 for extent in engine.inputs[0].shape[1:]]
+    return np.random.RandomState(0).randn(*shape).astype(np.float32)

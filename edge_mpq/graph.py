@@ -1,0 +1,185 @@
+"""A torch model as one flat graph of ATen operations, the form every later step works on.
+
+:func:`trace` runs torch.export once.  In the graph each tensor has a name (``relu_3``),
+and that name is kept through ranges, plan, ONNX and engine, so all of them speak of the
+same tensor.  Parameters keep their module path (``layer1.0.conv1.weight``).
+"""
+
+import operator
+
+import torch
+from torch import fx, nn
+
+from edge_mpq.errors import EdgeMpqError, ModelError
+
+aten = torch.ops.aten
+# Where a node keeps its name for those who decompose and renumber the graph (export).
+NAME = "edge_mpq"
+
+CONV = {
+    aten.conv1d.default: "conv1d",
+    aten.conv2d.default: "conv2d",
+    aten.conv2d.padding: "conv2d",
+    aten.conv_transpose2d.input: "conv_transpose2d",
+}
+WEIGHTED = {**CONV, aten.linear.default: "linear"}
+BATCH_NORM = (aten.batch_norm.default,)
+# Activations that engines fuse into the convolution before them.
+FUSED_ACTIVATIONS = (
+    aten.relu.default,
+    aten.relu_.default,
+    aten.hardtanh.default,
+    aten.hardtanh_.default,
+    aten.clamp.default,
+    aten.clamp_min.default,
+    aten.relu6.default,
+)
+ADD = (aten.add.Tensor, aten.add_.Tensor)
+CONCAT = (aten.cat.default,)
+# Operations that move or select values: their output has the range of their input.
+MOVES = (
+    aten.max_pool2d.default,
+    aten.slice.Tensor,
+    aten.pad.default,
+    aten.constant_pad_nd.default,
+    aten.view.default,
+    aten.reshape.default,
+    aten.flatten.using_ints,
+    aten.unflatten.int,
+    aten.permute.default,
+    aten.transpose.int,
+    aten.squeeze.dim,
+    aten.unsqueeze.default,
+    aten.upsample_nearest2d.vec,
+    aten.upsample_nearest2d.default,
+)
+AVERAGES = (aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default, aten.mean.dim)
+
+
+def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
+    """The eval-mode graph of ``model`` for inputs like ``example`` [N, ...], any N.
+
+    A graph that came from here is returned as it is.  Raises ModelError when a weight
+    is not finite, the model cannot be exported, or it fixes its batch size.
+    """
+    if isinstance(model, fx.GraphModule) and model.meta.get("edge_mpq"):
+        return model
+    bad = [name for name, value in model.state_dict().items() if not torch.isfinite(value.float()).all()]
+    if bad:
+        raise ModelError(f"not finite: {', '.join(bad[:5])}", "these weights are broken; load others")
+    # Two pictures at least: torch.export takes a batch of one for a constant.
+    pair = example[:1].repeat(2, *[1] * (example.dim() - 1))
+    try:
+        with torch.no_grad():
+            exported = torch.export.export(model.eval(), (pair,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    except EdgeMpqError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"torch.export cannot trace {type(model).__name__} ({_first_line(error)})",
+            "it must take one tensor, leave the batch size free (flatten(1), not view(n, -1)) and not branch on values",
+        ) from error
+    module = exported.module()
+    graph = module.graph
+    for node in list(graph.nodes):
+        if node.op == "call_module":  # the guard on input shapes, which the engine checks itself
+            graph.erase_node(node)
+        elif node.target == aten.slice.Tensor and _is_whole(node):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+        elif node.target == aten.dropout.default:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    outputs = graph.find_nodes(op="output")[0].args[0]
+    if isinstance(outputs, tuple | list) and len(outputs) != 1:
+        raise ModelError(f"the model returns {len(outputs)} tensors", "wrap it so that it returns one")
+    for node in graph.nodes:
+        node.meta["custom"] = {NAME: node.name}
+    traced = fx.GraphModule(module, graph)
+    traced.meta["edge_mpq"] = True
+    for parameter in traced.parameters():
+        parameter.requires_grad_(True)
+    return traced.eval()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _is_whole(node: fx.Node) -> bool:
+    """Whether a slice keeps everything."""
+    arguments = list(node.args[2:]) + [None] * 3
+    start, end, step = arguments[:3]
+    return start in (None, 0) and (end is None or end == 2**63 - 1) and step in (None, 1)
+
+
+def outputs(graph: fx.GraphModule) -> fx.Node:
+    """The node whose value the model returns."""
+    result = graph.graph.find_nodes(op="output")[0].args[0]
+    return result[0] if isinstance(result, tuple | list) else result
+
+
+def inputs(graph: fx.GraphModule) -> fx.Node:
+    """The node of the model's one input."""
+    return graph.graph.find_nodes(op="placeholder")[0]
+
+
+def shape(node: fx.Node) -> tuple[int, ...]:
+    """The shape of a node's value for one picture, without the batch axis."""
+    return tuple(int(extent) for extent in node.meta["val"].shape[1:])
+
+
+def weighted(graph: fx.GraphModule) -> dict[str, list[fx.Node]]:
+    """Layer name -> the nodes that apply its weight, in order.
+
+    A layer is a convolution or linear whose weight is a parameter; one that is applied
+    twice (shared weights) has two nodes and one name.
+    """
+    found: dict[str, list[fx.Node]] = {}
+    for node in graph.graph.nodes:
+        if node.op == "call_function" and node.target in WEIGHTED and node.args[1].op == "get_attr":
+            found.setdefault(layer_name(node), []).append(node)
+    return found
+
+
+def layer_name(node: fx.Node) -> str:
+    """The module path of a weighted node: ``layer1.0.conv1``, ``attention.in_proj``."""
+    path = str(node.args[1].target)
+    for ending in (".weight", "_weight"):
+        if path.endswith(ending):
+            return path[: -len(ending)]
+    return path
+
+
+def tensor_argument(graph: fx.GraphModule, node: fx.Node, index: int) -> torch.Tensor | None:
+    """The parameter a node takes as argument ``index``, or None."""
+    if len(node.args) <= index or node.args[index] is None:
+        return None
+    return attribute(graph, str(node.args[index].target))
+
+
+def attribute(graph: fx.GraphModule, path: str) -> torch.Tensor:
+    """The parameter or buffer at a dotted path."""
+    return operator.attrgetter(path)(graph)
+
+
+def set_parameter(graph: fx.GraphModule, path: str, value: torch.Tensor) -> None:
+    """Replace or create the parameter at a dotted path."""
+    module_path, _, name = path.rpartition(".")
+    module = graph.get_submodule(module_path) if module_path else graph
+    if name in module._buffers:
+        del module._buffers[name]
+    setattr(module, name, nn.Parameter(value.detach().clone()))
+
+
+def followed_by(node: fx.Node, targets: tuple) -> fx.Node | None:
+    """The only reader of ``node`` if it applies one of ``targets``."""
+    users = list(node.users)
+    return users[0] if len(users) == 1 and users[0].target in targets else None
+
+
+def tail(node: fx.Node) -> fx.Node:
+    """The tensor an engine writes for ``node``: behind its fused activation, if it has one."""
+    return followed_by(node, FUSED_ACTIVATIONS) or node

@@ -1,0 +1,48 @@
+"""Which formats each layer may take on a target."""
+
+from collections.abc import Sequence
+
+from edge_mpq.cost import Menu, Pair
+from edge_mpq.errors import PlanError
+from edge_mpq.records import formats
+from edge_mpq.records.layer import LayerSpec
+from edge_mpq.records.target import Target
+
+FLOAT = ("fp32", "fp32")
+# What a plan chooses from unless told otherwise: formats that tensors are stored in.
+USUAL = ("fp32", "fp16", "w8a8", "w4a8")
+
+
+def parse(name: str) -> Pair:
+    """The pair that a short name means: ``w4a8`` -> (int4, int8), ``fp16`` -> (fp16, fp16)."""
+    if name in formats.FORMATS:
+        return name, name
+    weight, _, activation = name[1:].partition("a")
+    if name.startswith("w") and weight.isdigit() and activation.isdigit():
+        pair = "int" + weight, "fp32" if activation == "32" else "int" + activation
+        if all(form in formats.FORMATS for form in pair):
+            return pair
+    raise PlanError(f"there is no format {name!r}", "write w8a8, w4a8, ... or one of " + ", ".join(formats.FORMATS))
+
+
+def menu_of(layers: Sequence[LayerSpec], target: Target, names: Sequence[str] | None = None) -> Menu:
+    """layer -> pairs it may take, widest first; ``names`` restricts them (``w8a8``, ``fp16``).
+
+    Raises PlanError when the target runs none of ``names``.
+    """
+    pairs = [parse(name) for name in names or USUAL]
+    runs = [pair for pair in pairs if pair[0] in target.weight_formats and pair[1] in target.activation_formats]
+    if not runs:
+        asked = ", ".join(names or USUAL)
+        runnable = ", ".join(target.weight_formats)
+        raise PlanError(f"{target.name} runs none of {asked}", f"it runs weights in {runnable}")
+    runs.sort(key=lambda pair: (formats.get(pair[0]).bits, formats.get(pair[1]).bits), reverse=True)
+    return {layer.name: _without_kernel(layer, runs, target) for layer in layers}
+
+
+def _without_kernel(layer: LayerSpec, pairs: list[Pair], target: Target) -> list[Pair]:
+    """The pairs that the target has a kernel for with this kind of layer."""
+    if target.backend == "onnxruntime" and layer.kind == "conv_transpose2d":
+        # ONNX Runtime's CPU provider has no integer transposed convolution.
+        return [FLOAT]
+    return pairs

@@ -1,0 +1,135 @@
+"""The planner: model, target and budget in, PrecisionPlan out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from edge_mpq import allocators, cost, sensitivity
+from edge_mpq import budget as budgets
+from edge_mpq import menu as menus
+from edge_mpq.allocators import ScoreTable
+from edge_mpq.calibration import ranges_of
+from edge_mpq.cost import CostTable, Pair
+from edge_mpq.drop import cheapest_within
+from edge_mpq.errors import PlanError
+from edge_mpq.layers import layers_of
+from edge_mpq.placement import every_tensor
+from edge_mpq.progress import Progress, silent
+from edge_mpq.records import plan as plans
+from edge_mpq.records import target as targets
+from edge_mpq.records.layer import LayerSpec, fingerprint
+from edge_mpq.records.plan import Choice, PrecisionPlan
+from edge_mpq.records.ranges import RangeTable
+from edge_mpq.records.target import Target
+from edge_mpq.simulation import prepared
+
+
+def plan(
+    model: nn.Module,
+    example_inputs: torch.Tensor,
+    calibration: Iterable,
+    target: str | Target = "cpu-x86-vnni",
+    budget: str = "size<=0.25x",
+    sensitivity: str = "kl",
+    allocator: str = "milp",
+    formats: Sequence[str] | None = None,
+    validation: Iterable | None = None,
+    times: Mapping[Pair, Mapping[str, float]] | None = None,
+    ranges: RangeTable | None = None,
+    progress: Progress = silent,
+) -> PrecisionPlan:
+    """Choose each layer's formats: least predicted harm within ``budget`` on ``target``.
+
+    example_inputs: one batch of inputs.  calibration: batches of inputs, read more than
+    once, so a list and not a generator.  budget: ``size<=5bits``, ``latency<=0.6x``,
+    ``drop<=0.5%`` or several with commas (edge_mpq.budget).  formats: short names to choose
+    from (``w4a8``), all the target stores by default.  validation: (inputs, labels) batches
+    that a drop is measured on.  times: measured ms of each layer by pair, from uniform engines;
+    without it latency is the roofline's.  ranges: of an earlier calibration.
+
+    Raises PlanError when the budget cannot be met, ModelError and CalibrationError as their
+    stages do.
+    """
+    board = targets.get(target) if isinstance(target, str) else target
+    graph = prepared(model, example_inputs)
+    layers = layers_of(graph)
+    wanted = budgets.parse(budget)
+    menu = menus.menu_of(layers, board, formats)
+    ranges = ranges or ranges_of(
+        graph, every_tensor(graph), calibration, symmetric=board.scheme.activation == "int8", progress=progress
+    )
+    score = _method(sensitivity).scores(graph, menu, calibration, ranges, board, progress)
+    choose = allocators.get(allocator).allocate
+    tables = cost_tables(layers, menu, board, times)
+    limits = budgets.limits(wanted, layers, tables)
+    ties = _ties(layers)
+
+    def planned(extra: Sequence[allocators.Limit] = ()) -> PrecisionPlan:
+        chosen = choose(score, [*limits, *extra], ties)
+        choices = {name: Choice(*pair, why=_why(score[name], pair)) for name, pair in chosen.items()}
+        made = PrecisionPlan(fingerprint(layers), board.name, choices, str(wanted), sensitivity, allocator)
+        return made._replace(predicted=predict(made, layers, tables, score))
+
+    drop = wanted.drop()
+    if drop is None:
+        return planned()
+    if validation is None:
+        raise PlanError(f"budget {wanted} speaks of accuracy, and there is no validation data", "give validation batches")
+    return cheapest_within(drop, planned, graph, board, ranges, calibration, validation, tables["size"], progress)
+
+
+def _method(name: str) -> sensitivity.Sensitivity:
+    return sensitivity.get(name)
+
+
+def cost_tables(
+    layers: Sequence[LayerSpec],
+    menu: cost.Menu,
+    target: Target,
+    times: Mapping[Pair, Mapping[str, float]] | None = None,
+) -> dict[str, CostTable]:
+    """The cost tables a budget can speak of: size (MiB), bitops (G) and latency (ms).
+
+    fp32 is always among the pairs, since budgets are relative to it.
+    """
+    whole = {name: pairs if menus.FLOAT in pairs else [menus.FLOAT, *pairs] for name, pairs in menu.items()}
+    tables = {name: cost.get(name).table(layers, whole, target) for name in ("size", "bitops")}
+    if times is None:
+        tables["latency"] = cost.get("roofline").table(layers, whole, target)
+    else:
+        tables["latency"] = cost.get("measured").table(layers, whole, target, times=times)
+    return tables
+
+
+def predict(
+    plan: PrecisionPlan, layers: Sequence[LayerSpec], tables: Mapping[str, CostTable], score: ScoreTable
+) -> dict[str, float]:
+    """What the plan should cost and harm, with units in the keys."""
+    pairs: dict[str, Any] = {name: choice[:2] for name, choice in plan.choices.items()}
+    return {
+        "weight_bits": plans.weight_bits(plan, layers),
+        "size_mib": sum(tables["size"][name][pair] for name, pair in pairs.items()),
+        "gbops": sum(tables["bitops"][name][pair] for name, pair in pairs.items()),
+        "latency_ms": sum(tables["latency"][name][pair] for name, pair in pairs.items()),
+        "harm": sum(score[name][pair] for name, pair in pairs.items()),
+    }
+
+
+def _ties(layers: Sequence[LayerSpec]) -> list[list[str]]:
+    groups: dict[str, list[str]] = {}
+    for layer in layers:
+        if layer.tie is not None:
+            groups.setdefault(layer.tie, []).append(layer.name)
+    return list(groups.values())
+
+
+def _why(row: Mapping[Pair, float], pair: Pair) -> str:
+    """One line: the harm of the choice, and of the next cheaper one."""
+    text = f"harm {row[pair]:.2g}"
+    cheaper = [other for other in row if row[other] >= row[pair] and list(row).index(other) > list(row).index(pair)]
+    if cheaper:
+        next_down = min(cheaper, key=lambda other: row[other])
+        text += f"; {plans.describe(Choice(*next_down))} would be {row[next_down]:.2g}"
+    return text

@@ -1,0 +1,59 @@
+"""Low-precision floats: fp16 and bf16 by a cast, fp8 (E4M3) and fp4 (E2M1) by a scaled grid.
+
+fp8 and fp4 put the greatest magnitude of the range on the format's greatest value
+(448 and 6); subnormals are kept, larger values saturate.  Micikevicius et al., FP8
+Formats for Deep Learning, arXiv 2209.05433; E2M1 as in the OCP Microscaling specification.
+"""
+
+import torch
+from torch import nn
+
+from edge_mpq.records.formats import Format
+
+CASTS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+# (mantissa bits, exponent of the smallest normal)
+GRIDS = {"fp8": (3, -6), "fp4": (1, 0)}
+
+
+class CastQuantizer(nn.Module):
+    """There and back through a 16-bit float; values beyond its range saturate, as engines do."""
+
+    def __init__(self, form: Format):
+        super().__init__()
+        self.dtype, self.largest = CASTS[form.name], form.largest
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values.clamp(-self.largest, self.largest).to(self.dtype).to(values.dtype)
+
+
+class FloatQuantizer(nn.Module):
+    """Round to sign * 2**e * 1.m on a scale, per tensor or per channel; straight-through gradients."""
+
+    scale: torch.Tensor
+
+    def __init__(self, scale: torch.Tensor, form: Format, axis: int | None):
+        super().__init__()
+        self.mantissa, self.least_exponent = GRIDS[form.name]
+        self.largest, self.axis = form.largest, axis
+        self.register_buffer("scale", scale)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        shape = [-1 if axis == self.axis else 1 for axis in range(values.dim())]
+        scale = self.scale.view(shape) if self.axis is not None else self.scale
+        units = (values / scale).clamp(-self.largest, self.largest)
+        # frexp gives units = m * 2**e with m in [0.5, 1): the normal exponent is e - 1.
+        exponent = (torch.frexp(units.detach()).exponent - 1).clamp(min=self.least_exponent)
+        step = torch.exp2((exponent - self.mantissa).to(values.dtype))
+        rounded = (torch.round(units / step) * step).clamp(-self.largest, self.largest)
+        return (units + (rounded - units).detach()) * scale
+
+
+def quantizer(form: Format, low: torch.Tensor, high: torch.Tensor, symmetric: bool, axis: int | None) -> nn.Module:
+    """The grid of a float format; ``symmetric`` is always true of floats and ignored."""
+    if form.name == "fp32":
+        return nn.Identity()
+    if form.name in CASTS:
+        return CastQuantizer(form)
+    reach = torch.maximum(-torch.as_tensor(low).float(), torch.as_tensor(high).float())
+    scale = torch.where(reach > 0, reach / form.largest, torch.ones_like(reach))
+    return FloatQuantizer(scale, form, axis)

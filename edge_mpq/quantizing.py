@@ -1,0 +1,52 @@
+"""Quantize after training: model and plan in, fake-quantized model and its ranges out."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import fx, nn
+
+from edge_mpq import bias_correction
+from edge_mpq.calibration import inputs_of, ranges_of
+from edge_mpq.errors import CalibrationError
+from edge_mpq.layers import layers_of
+from edge_mpq.placement import every_tensor
+from edge_mpq.progress import Progress, silent
+from edge_mpq.records import target as targets
+from edge_mpq.records.plan import PrecisionPlan
+from edge_mpq.records.ranges import RangeTable
+from edge_mpq.simulation import prepared, simulate
+
+
+def quantize(
+    model: nn.Module,
+    plan: PrecisionPlan,
+    calibration: Iterable,
+    observer: str = "minmax",
+    ranges: RangeTable | None = None,
+    progress: Progress = silent,
+) -> tuple[fx.GraphModule, RangeTable]:
+    """The model that computes what the plan's engine will compute, and the ranges it rounds on.
+
+    calibration: batches of inputs [N, C, H, W], read more than once.  observer: the range
+    rule.  ranges: of an earlier calibration, which then is not repeated.  Biases are
+    corrected for the mean error of rounded weights.
+
+    Raises PlanError when the plan is for another model, CalibrationError without pictures.
+    """
+    first = next(iter(calibration), None)
+    if first is None:
+        raise CalibrationError("there is no calibration picture", "give --data a folder with pictures")
+    target = targets.get(plan.target)
+    graph = prepared(model, inputs_of(first))
+    plan.check(layers_of(graph), target)
+    symmetric = target.scheme.activation == "int8"
+    ranges = ranges or ranges_of(graph, every_tensor(graph), calibration, observer, symmetric, progress)
+    quantized = simulate(graph, plan, target, ranges)
+    bias_correction.correct(quantized, graph, calibration, progress)
+    return quantized, ranges
+
+
+@torch.no_grad()
+def answers(model: nn.Module, batches: Iterable, progress: Progress = silent, what: str = "evaluating") -> torch.Tensor:
+    """The outputs of a model over batches of inputs, joined [N, ...]."""
+    return torch.cat([model(inputs_of(batch)) for batch in progress(batches, what)])

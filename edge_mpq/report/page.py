@@ -1,0 +1,55 @@
+"""The report as one HTML page that asks nothing of any network.
+
+Style and script stand inside the page; a content security policy forbids every
+request and every script but that one, so that a hostile layer name or caption could
+do nothing even if it were not escaped.
+"""
+
+import base64
+import hashlib
+from importlib import resources
+from typing import Any
+
+from edge_mpq.records.report import RunReport
+from edge_mpq.report import checks, plan_sections, sections
+from edge_mpq.report.markup import Markup, element
+
+
+def render(report: RunReport) -> str:
+    """The page of ``report``; RecordError where a value of it cannot be drawn.  Empty sections are left out."""
+    checks.check(report)
+    return document(
+        report.title or "Report",
+        sections.header(report),
+        sections.headlines(report),
+        sections.variants(report),
+        plan_sections.plan(report.variants),
+        plan_sections.timing(report.variants),
+        sections.stream(report.stream),
+        sections.pictures(report),
+        sections.further(report),
+        sections.commands(report),
+    )
+
+
+def document(title: str, *parts: Any) -> str:
+    """A whole HTML document with ``parts`` as its body."""
+    style, script = _data("style.css"), _data("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("link", rel="icon", href="data:,"),
+        element("title", title),
+        element("style", Markup(style)),
+    )
+    body = element("body", element("main", parts), element("script", Markup(script)))
+    return "<!DOCTYPE html>\n" + element("html", head, body, lang="en") + "\n"
+
+
+def _data(name: str) -> str:
+    return resources.files("edge_mpq.report").joinpath(name).read_text("utf-8")

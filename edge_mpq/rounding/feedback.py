@@ -1,0 +1,78 @@
+"""Rounding with error feedback: each weight's error is made up for by those not yet rounded.
+
+Columns of W are rounded one by one; the error of a column, divided by its conditional
+precision, is subtracted from the later columns so that the output error tr(D H D^T) stays
+least.  Frantar et al., GPTQ, ICLR 2023 (after Hassibi and Stork, Optimal Brain Surgeon,
+1993): H is damped by 1 % of its mean diagonal, columns are taken by falling diagonal.
+Only layers of at most six bits are touched; at eight, the nearest point is as good.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import fx
+
+from edge_mpq import graph as ir
+from edge_mpq import simulation
+from edge_mpq.hessians import groups_of, rows_of, second_moments
+from edge_mpq.progress import Progress, silent
+from edge_mpq.quantizers.affine import AffineQuantizer
+
+MOST_BITS = 6
+DAMPING = 0.01
+
+
+def apply(quantized: fx.GraphModule, graph: fx.GraphModule, batches: Iterable, progress: Progress = silent) -> None:
+    """Replace the weights of narrow layers in ``quantized`` by rounded ones, in place."""
+    layers = {
+        name: nodes[0] for name, nodes in ir.weighted(graph).items() if _is_narrow(quantized, name, nodes[0])
+    }
+    if not layers:
+        return
+    moments = second_moments(graph, layers, batches, progress)
+    for name, node in progress(layers.items(), "rounding with feedback"):
+        grid = simulation.weight_quantizer(quantized, name)
+        path = str(node.args[1].target)
+        weight = ir.attribute(quantized, path).detach()
+        ir.set_parameter(quantized, path, rounded(weight, moments[name], grid, groups_of(node)))
+
+
+def _is_narrow(quantized: fx.GraphModule, name: str, node: fx.Node) -> bool:
+    grid = simulation.weight_quantizer(quantized, name)
+    plain = ir.WEIGHTED[node.target] in ("linear", "conv2d") and node.target != ir.aten.conv2d.padding
+    return isinstance(grid, AffineQuantizer) and grid.bits <= MOST_BITS and plain
+
+
+@torch.no_grad()
+def rounded(weight: torch.Tensor, moment: torch.Tensor, grid: AffineQuantizer, groups: int = 1) -> torch.Tensor:
+    """``weight`` [K, C/G, ...] on the grid of its channels (axis 0), least in error under H ``moment`` [G, C, C]."""
+    rows = rows_of(weight, groups).clone()
+    scale = grid.scale.view(groups, -1, 1)
+    diagonal = torch.diagonal(moment, dim1=1, dim2=2)
+    order = diagonal.sum(0).argsort(descending=True)
+    rows, hessian = rows[:, :, order], moment[:, order][:, :, order].double()
+    mean = diagonal.mean(1).double().clamp(min=1e-12)
+    identity = torch.eye(hessian.shape[1], dtype=hessian.dtype)
+    hessian = hessian + DAMPING * mean.view(-1, 1, 1) * identity
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
+    factor = torch.linalg.cholesky(inverse, upper=True).float()
+    codes = _codes(rows.numpy(), scale.numpy(), factor.numpy(), grid.lowest, grid.highest)
+    back = torch.empty_like(rows)
+    back[:, :, order] = torch.from_numpy(codes) * scale
+    return back.reshape(weight.shape)
+
+
+def _codes(rows: np.ndarray, scale: np.ndarray, factor: np.ndarray, lowest: int, highest: int) -> np.ndarray:
+    """The code of every weight of ``rows`` [G, K/G, C], which it uses up.
+
+    In numpy: thousands of steps on small arrays, where torch would wake its threads for each.
+    """
+    codes = np.empty_like(rows)
+    for column in range(rows.shape[2]):
+        current = rows[:, :, column : column + 1]
+        chosen = np.clip(np.rint(current / scale), lowest, highest)
+        error = (current - chosen * scale) / factor[:, column : column + 1, column : column + 1]
+        codes[:, :, column : column + 1] = chosen
+        rows[:, :, column + 1 :] -= error * factor[:, column : column + 1, column + 1 :]
+    return codes

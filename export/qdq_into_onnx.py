@@ -1,0 +1,162 @@
+"""float ONNX + simulated graph -> ONNX with Q/DQ where the simulation rounds.
+
+The grids, rounded weights and corrected biases are read from the simulated graph, bit for
+bit.  The target's scheme decides the form: ``integer`` stores integer weights and int32
+biases behind DequantizeLinear, as ONNX Runtime's integer kernels want; ``float`` keeps
+fp32 weights with QuantizeLinear and DequantizeLinear and fp32 biases, the one form that every
+TensorRT parses.
+"""
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from torch import fx
+
+from edge_mpq import graph as ir
+from edge_mpq import simulation
+from edge_mpq.errors import ExportError
+from edge_mpq.placement import Point, points_of
+from edge_mpq.quantizers.affine import AffineQuantizer
+from edge_mpq.records.plan import PrecisionPlan
+from edge_mpq.records.target import Target
+from export.onnx_from_torch import WEIGHTED_OPS, source_of
+
+
+def insert(
+    model: onnx.ModelProto, graph: fx.GraphModule, quantized: fx.GraphModule, plan: PrecisionPlan, target: Target
+) -> onnx.ModelProto:
+    """``model`` (made from ``graph``) computing what ``quantized`` computes.
+
+    Raises ExportError when the plan holds a format that no Q/DQ pair expresses, or a
+    rounded tensor is not in the ONNX.
+    """
+    faults = [
+        f"layer {name!r} wants {choice.weight}"
+        for name, choice in plan.choices.items()
+        if choice.weight not in target.weight_formats or choice.weight in ("fp8", "fp4")
+    ]
+    if faults:
+        raise ExportError("no Q/DQ pair expresses this: " + "; ".join(faults[:8]), "plan with integer formats")
+    sources = {node.name: source_of(node) for node in model.graph.node}
+    surgeon = gs.import_onnx(model)
+    editor = _Editor(surgeon, sources, target)
+    layers = ir.weighted(graph)
+    for point in points_of(graph, plan, target.scheme):
+        module = simulation.activation_quantizer(quantized, point.tensor)
+        if isinstance(module, AffineQuantizer):
+            editor.activation(point, module)
+    for name, nodes in layers.items():
+        for node in nodes:
+            editor.layer(name, node, quantized)
+    surgeon.cleanup().toposort()
+    exported = gs.export_onnx(surgeon)
+    del exported.graph.value_info[:]  # types have changed; engines infer them again
+    exported.ir_version, exported.producer_name = model.ir_version, "edge-mpq"
+    onnx.checker.check_model(exported)
+    return exported
+
+
+class _Editor:
+    """The edits of one graph; remembers the grid of every rounded tensor."""
+
+    def __init__(self, surgeon: gs.Graph, sources: dict[str, str], target: Target):
+        self.surgeon, self.sources, self.target = surgeon, sources, target
+        self.tensors = surgeon.tensors()
+        self.scale_of: dict[str, float] = {}
+
+    def constant(self, name: str, values: np.ndarray) -> gs.Constant:
+        return gs.Constant(name, np.array(values, order="C"))
+
+    def activation(self, point: Point, grid: AffineQuantizer) -> None:
+        """Q and DQ behind a tensor, for the readers of ``point``."""
+        tensor = self.tensors.get(point.tensor)
+        if tensor is None:
+            raise ExportError(f"tensor {point.tensor!r} of the plan is not in the ONNX", "plan again for this model")
+        readers = list(tensor.outputs)
+        if point.readers:
+            readers = [node for node in readers if self.sources.get(node.name) in point.readers]
+        dtype = np.uint8 if self.target.scheme.activation == "uint8" else np.int8
+        scale = self.constant(point.tensor + "_scale", np.array(grid.scale.item(), np.float32))
+        zero = self.constant(point.tensor + "_zero", np.array(grid.zero.item(), dtype))
+        codes = gs.Variable(point.tensor + "_codes", dtype)
+        rounded = gs.Variable(point.tensor + "_rounded", np.float32)
+        self.surgeon.nodes += [
+            gs.Node("QuantizeLinear", point.tensor + "_quantize", inputs=[tensor, scale, zero], outputs=[codes]),
+            gs.Node("DequantizeLinear", point.tensor + "_dequantize", inputs=[codes, scale, zero], outputs=[rounded]),
+        ]
+        for node in readers:
+            node.inputs = [rounded if item is tensor else item for item in node.inputs]
+        if not point.readers and any(item is tensor for item in self.surgeon.outputs):
+            name = tensor.name
+            tensor.name, rounded.name = name + "_before", name
+            rounded.shape, rounded.dtype = tensor.shape, tensor.dtype
+            self.surgeon.outputs = [rounded if item is tensor else item for item in self.surgeon.outputs]
+        self.scale_of[rounded.name] = grid.scale.item()
+
+    def layer(self, name: str, source: fx.Node, quantized: fx.GraphModule) -> None:
+        """The weight and bias of one layer, from the simulated graph."""
+        node = next(
+            (item for item in self.surgeon.nodes if self.sources.get(item.name) == source.name and item.op in WEIGHTED_OPS),
+            None,
+        )
+        if node is None:
+            raise ExportError(f"layer {name!r} is not in the ONNX", "plan again for this model")
+        weight = ir.attribute(quantized, str(source.args[1].target)).detach()
+        turned = node.op == "MatMul"  # x W^T: torch keeps [K, C], MatMul wants [C, K]
+        grid = simulation.weight_quantizer(quantized, name)
+        bias = self._bias(node, source, quantized)
+        if not isinstance(grid, AffineQuantizer):
+            node.inputs[1] = self.constant(name + ".weight", weight.T.numpy() if turned else weight.numpy())
+            if bias is not None:
+                bias[0].inputs[bias[1]] = self.constant(name + ".bias", bias[2])
+            return
+        codes, axis = grid.integers(weight).numpy(), grid.axis
+        if turned:
+            codes, axis = codes.T, 1 - axis
+        scale = self.constant(name + ".weight_scale", grid.scale.numpy())
+        zero = self.constant(name + ".weight_zero", np.zeros(len(grid.scale), np.int8))
+        if self.target.scheme.weights == "integer":
+            stored = self.constant(name + ".weight_codes", codes)
+        else:
+            stored = gs.Variable(name + ".weight_codes", np.int8)
+            exact = codes * grid.scale.numpy().reshape([-1 if i == axis else 1 for i in range(codes.ndim)])
+            floats = self.constant(name + ".weight", exact.astype(np.float32))
+            self._add("QuantizeLinear", name + ".weight_quantize", [floats, scale, zero], stored, axis)
+        ready = gs.Variable(name + ".weight_rounded", np.float32)
+        self._add("DequantizeLinear", name + ".weight_dequantize", [stored, scale, zero], ready, axis)
+        node.inputs[1] = ready
+        if bias is not None:
+            self._place_bias(name, node, bias, grid.scale.numpy())
+
+    def _add(self, op: str, name: str, inputs: list, output: gs.Variable, axis: int) -> None:
+        self.surgeon.nodes.append(gs.Node(op, name, attrs={"axis": axis}, inputs=inputs, outputs=[output]))
+
+    def _bias(self, node: gs.Node, source: fx.Node, quantized: fx.GraphModule) -> tuple[gs.Node, int, np.ndarray] | None:
+        """(the node that adds the bias, its input index, the value), None without a bias."""
+        if len(source.args) < 3 or source.args[2] is None:
+            return None
+        value = ir.attribute(quantized, str(source.args[2].target)).detach().numpy()
+        if len(node.inputs) > 2:
+            return node, 2, value
+        add = node.outputs[0].outputs[0]
+        index = next(i for i, item in enumerate(add.inputs) if isinstance(item, gs.Constant))
+        return add, index, value
+
+    def _place_bias(
+        self, name: str, node: gs.Node, bias: tuple[gs.Node, int, np.ndarray], weight_scale: np.ndarray
+    ) -> None:
+        adder, index, value = bias
+        input_scale = self.scale_of.get(node.inputs[0].name)
+        if self.target.scheme.weights != "integer" or adder is not node or input_scale is None:
+            adder.inputs[index] = self.constant(name + ".bias", value)
+            return
+        scale = (np.float32(input_scale) * weight_scale).astype(np.float32)
+        codes = np.rint(value / scale).clip(-(2**31), 2**31 - 1).astype(np.int32)
+        ready = gs.Variable(name + ".bias_rounded", np.float32)
+        inputs = [
+            self.constant(name + ".bias_codes", codes),
+            self.constant(name + ".bias_scale", scale),
+            self.constant(name + ".bias_zero", np.zeros(len(codes), np.int32)),
+        ]
+        self._add("DequantizeLinear", name + ".bias_dequantize", inputs, ready, 0)
+        node.inputs[index] = ready
