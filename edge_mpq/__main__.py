@@ -15,7 +15,7 @@ from edge_mpq.errors import EdgeMpqError, UsageError
 VERBS = {
     "plan": ("apps.plan", "choose a number format for every layer of a model"),
     "quantize": ("apps.quantize", "plan, quantize, export and build in one go"),
-    "export": ("export.onnx_from_torch", "write a model and its plan as ONNX"),
+    "export": ("apps.export", "write a model and its plan as ONNX"),
     "build": ("export.engine_from_onnx", "build an engine from ONNX on the board it will run on"),
     "run": ("apps.stream.run", "run an engine on a camera, a video or a folder of pictures"),
     "bench": ("apps.bench", "measure accuracy, size and speed against fp32"),

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 import torch
 from torch import fx
 
-from edge_mpq import graph as ir
 from edge_mpq import observers
 from edge_mpq.errors import CalibrationError
 from edge_mpq.progress import Progress, silent
@@ -29,10 +28,22 @@ def labels_of(batch: object) -> torch.Tensor | None:
     return torch.as_tensor(batch[1]) if isinstance(batch, tuple | list) and len(batch) > 1 else None
 
 
+def few(batches: Batches, pictures: int = 128) -> list:
+    """The first batches that hold ``pictures`` between them: enough to rank layers or to estimate a mean."""
+    chosen: list = []
+    seen = 0
+    for batch in batches:
+        chosen.append(batch)
+        seen += len(inputs_of(batch))
+        if seen >= pictures:
+            break
+    return chosen
+
+
 class _Watch(fx.Interpreter):
     """Runs a graph and shows chosen tensors to their observers."""
 
-    def __init__(self, graph: fx.GraphModule, watchers: dict[str, object]):
+    def __init__(self, graph: fx.GraphModule, watchers: dict[str, observers.Watcher]):
         super().__init__(graph)
         self.watchers = watchers
 
@@ -72,7 +83,3 @@ def ranges_of(
     table = {name: watcher.range() for name, watcher in watchers.items()}
     return RangeTable(table, rule, seen, state.hexdigest()[:16])
 
-
-def input_name(graph: fx.GraphModule) -> str:
-    """The name of the graph's input tensor, as ranges know it."""
-    return ir.inputs(graph).name

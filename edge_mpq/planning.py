@@ -10,7 +10,7 @@ from edge_mpq import allocators, cost, sensitivity
 from edge_mpq import budget as budgets
 from edge_mpq import menu as menus
 from edge_mpq.allocators import ScoreTable
-from edge_mpq.calibration import ranges_of
+from edge_mpq.calibration import few, ranges_of
 from edge_mpq.cost import CostTable, Pair
 from edge_mpq.drop import cheapest_within
 from edge_mpq.errors import PlanError
@@ -32,11 +32,13 @@ def plan(
     calibration: Iterable,
     target: str | Target = "cpu-x86-vnni",
     budget: str = "size<=0.25x",
-    sensitivity: str = "kl",
+    sensitivity: str = "fisher",
     allocator: str = "milp",
     formats: Sequence[str] | None = None,
     validation: Iterable | None = None,
     times: Mapping[Pair, Mapping[str, float]] | None = None,
+    other_ms: float = 0.0,
+    observer: str = "minmax",
     ranges: RangeTable | None = None,
     progress: Progress = silent,
 ) -> PrecisionPlan:
@@ -47,7 +49,8 @@ def plan(
     ``drop<=0.5%`` or several with commas (edge_mpq.budget).  formats: short names to choose
     from (``w4a8``), all the target stores by default.  validation: (inputs, labels) batches
     that a drop is measured on.  times: measured ms of each layer by pair, from uniform engines;
-    without it latency is the roofline's.  ranges: of an earlier calibration.
+    without it latency is the roofline's.  other_ms: measured time outside the layers.
+    observer: the range rule.  ranges: of an earlier calibration, which is not repeated.
 
     Raises PlanError when the budget cannot be met, ModelError and CalibrationError as their
     stages do.
@@ -58,12 +61,12 @@ def plan(
     wanted = budgets.parse(budget)
     menu = menus.menu_of(layers, board, formats)
     ranges = ranges or ranges_of(
-        graph, every_tensor(graph), calibration, symmetric=board.scheme.activation == "int8", progress=progress
+        graph, every_tensor(graph), calibration, observer, board.scheme.activation == "int8", progress
     )
-    score = _method(sensitivity).scores(graph, menu, calibration, ranges, board, progress)
+    score = _method(sensitivity).scores(graph, menu, few(calibration), ranges, board, progress)
     choose = allocators.get(allocator).allocate
     tables = cost_tables(layers, menu, board, times)
-    limits = budgets.limits(wanted, layers, tables)
+    limits = budgets.limits(wanted, layers, tables, other_ms)
     ties = _ties(layers)
 
     def planned(extra: Sequence[allocators.Limit] = ()) -> PrecisionPlan:

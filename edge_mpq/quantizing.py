@@ -6,7 +6,8 @@ import torch
 from torch import fx, nn
 
 from edge_mpq import bias_correction
-from edge_mpq.calibration import inputs_of, ranges_of
+from edge_mpq import rounding as roundings
+from edge_mpq.calibration import few, inputs_of, ranges_of
 from edge_mpq.errors import CalibrationError
 from edge_mpq.layers import layers_of
 from edge_mpq.placement import every_tensor
@@ -22,14 +23,16 @@ def quantize(
     plan: PrecisionPlan,
     calibration: Iterable,
     observer: str = "minmax",
+    rounding: str = "feedback",
     ranges: RangeTable | None = None,
     progress: Progress = silent,
 ) -> tuple[fx.GraphModule, RangeTable]:
     """The model that computes what the plan's engine will compute, and the ranges it rounds on.
 
     calibration: batches of inputs [N, C, H, W], read more than once.  observer: the range
-    rule.  ranges: of an earlier calibration, which then is not repeated.  Biases are
-    corrected for the mean error of rounded weights.
+    rule.  rounding: the rule that picks each weight's grid point (edge_mpq.rounding).
+    ranges: of an earlier calibration, which then is not repeated.  Biases are corrected for
+    the mean error that is left.
 
     Raises PlanError when the plan is for another model, CalibrationError without pictures.
     """
@@ -42,7 +45,8 @@ def quantize(
     symmetric = target.scheme.activation == "int8"
     ranges = ranges or ranges_of(graph, every_tensor(graph), calibration, observer, symmetric, progress)
     quantized = simulate(graph, plan, target, ranges)
-    bias_correction.correct(quantized, graph, calibration, progress)
+    roundings.get(rounding).apply(quantized, graph, few(calibration), progress)
+    bias_correction.correct(quantized, graph, few(calibration, 256), progress)
     return quantized, ranges
 
 

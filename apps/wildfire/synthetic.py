@@ -75,7 +75,7 @@ def write_flame(folder: Folder, train: int = TRAIN, test: int = TEST, segmentati
     return target
 
 
-def write_video(path: Folder, frames: int = 250, width: int = 640, height: int = 360, seed: int = 0, fps: float = 25.0,
+def write_video(path: Folder, frames: int = 250, width: int = 640, height: int = 360, seed: int = 5, fps: float = 25.0,
                 progress: Progress = silent) -> Path:  # fmt: skip
     """Write a fly-over as ``path`` (.mp4 or .avi) and its truth beside it, as a JSON record; the record's path.
 

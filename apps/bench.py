@@ -1,0 +1,59 @@
+"""``edge-mpq bench``: accuracy, agreement, size and speed of a bundle's engines, in one interleaved run."""
+
+import argparse
+import shlex
+from datetime import datetime, timezone
+
+import numpy as np
+
+from apps import arguments, measure
+from apps.data.batches import batches
+from apps.data.opening import open_data
+from apps.quantize import summaries
+from apps.terminal import finish, say
+from edge_mpq.engines import inputs
+from edge_mpq.errors import DataError
+from edge_mpq.records import bundle as bundles
+from edge_mpq.records import report as reports
+from edge_mpq.report import files, text
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb."""
+    parser = argparse.ArgumentParser(prog="edge-mpq bench", description=__doc__.split(": ", 1)[1])
+    parser.add_argument("bundle", metavar="DIR", help="a folder written by edge-mpq quantize")
+    parser.add_argument("--data", required=True, metavar="D", help="data whose test pictures are answered")
+    parser.add_argument("--backend", metavar="B", help="another backend than the target's, such as onnxruntime")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the engine (1)")
+    parser.add_argument("--rounds", type=int, default=40, metavar="N", help="turns of 25 calls each engine is timed (40)")
+    arguments.add_json(parser)
+    args = parser.parse_args(argv)
+    bundle = bundles.open_folder(args.bundle)
+    before = files.read(args.bundle)
+    data = open_data(args.data)
+    if bundle.classes and data.classes != bundle.classes:
+        raise DataError(
+            f"{args.data} has classes {', '.join(data.classes[:5])}, the bundle {', '.join(bundle.classes[:5])}",
+            "bench on data with the classes the model was made for",
+        )
+    recipe = inputs.from_json(bundle.recipe)
+    pairs = list(batches(data.test, recipe, 64))
+    roles = {name: role for role, name in measure.VARIANTS.items()}
+    rows = {roles[variant.name]: variant.layers for variant in before.variants}
+    engines = measure.open_all(args.bundle, bundle, args.backend, args.threads)
+    labels = np.concatenate([labels for _, labels in pairs])
+    made = measure.variants(
+        args.bundle, bundle, engines, [values for values, _ in pairs], labels, rows, rounds=args.rounds
+    )
+    known = {variant.name: variant.simulated_agreement for variant in before.variants}
+    made = [variant._replace(simulated_agreement=known.get(variant.name)) for variant in made]
+    report = before._replace(
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        machine=measure.machine(args.threads),
+        variants=made,
+        facts={**before.facts, "test_pictures": len(data.test), "data": data.name},
+        commands=[*before.commands[:1], "edge-mpq bench " + shlex.join(argv)],
+    )
+    reports.save(files.located(args.bundle), report)
+    say(text.summary(report))
+    return finish({"bundle": args.bundle, "variants": summaries(report)}, args.json)

@@ -1,0 +1,34 @@
+"""``edge-mpq export``: quantize a model by a plan that exists and write its bundle."""
+
+import argparse
+
+import edge_mpq
+from apps import arguments
+from apps.terminal import bar, finish, say
+from edge_mpq.records import plan as plans
+from edge_mpq.simulation import prepared
+from export import bundle_from_torch
+from export.bundle_from_torch import Quantized
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb."""
+    parser = argparse.ArgumentParser(prog="edge-mpq export", description=__doc__.split(": ", 1)[1])
+    arguments.add_model(parser)
+    arguments.add_data(parser)
+    parser.add_argument("--plan", required=True, metavar="FILE", help="a plan.json of edge-mpq plan")
+    parser.add_argument("--calibration", type=int, default=512, metavar="N", help="pictures to calibrate on (512)")
+    parser.add_argument("--observer", default="minmax", metavar="O", help="minmax, percentile, entropy or mse")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the bundle to write")
+    arguments.add_json(parser)
+    args = parser.parse_args(argv)
+    plan = plans.load(args.plan)
+    args.target = plan.target
+    work = arguments.work_of(args)
+    graph = prepared(work.model, work.example)
+    model, ranges = edge_mpq.quantize(graph, plan, work.calibration, args.observer, progress=bar)
+    bundle = bundle_from_torch.write(
+        args.out, work.title, graph, Quantized(plan, model), None, work.target, ranges, work.recipe, work.data.classes
+    )
+    say(f"wrote {args.out}: " + ", ".join(sorted(bundle.files.values())))
+    return finish({"bundle": args.out, "files": bundle.files, "sha256": bundle.sha256}, args.json)

@@ -1,0 +1,151 @@
+"""Measure the engines of a bundle against each other: accuracy, agreement, and speed in one interleaved run."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from apps.stream.engine_from_bundle import open_engine
+from apps.terminal import bar, say
+from edge_mpq.engines.base import Engine
+from edge_mpq.engines.onnxruntime import device
+from edge_mpq.records.bundle import Bundle
+from edge_mpq.records.report import LayerRow, Variant
+
+# Report name of each role of a bundle, in the order of the report.
+VARIANTS = {"fp32": "fp32", "int8": "int8", "model": "mixed"}
+MIB = 2.0**20
+
+
+class Speed(NamedTuple):
+    """Latency of one engine: every timed call in ms."""
+
+    calls_ms: np.ndarray
+
+    @property
+    def p50_ms(self) -> float:
+        return float(np.percentile(self.calls_ms, 50))
+
+    @property
+    def p99_ms(self) -> float:
+        return float(np.percentile(self.calls_ms, 99))
+
+
+def open_all(folder: str, bundle: Bundle, backend: str | None, threads: int) -> dict[str, Engine]:
+    """Every engine of a bundle, built where there is none: role -> engine."""
+    return {
+        role: open_engine(folder, bundle, role, backend, threads, say) for role in VARIANTS if role in bundle.files
+    }
+
+
+def answers(engine: Engine, batches: Sequence[np.ndarray], what: str) -> np.ndarray:
+    """The first output of an engine over batches, joined [N, ...]."""
+    return np.concatenate([engine.infer(batch)[0] for batch in bar(batches, what)])
+
+
+def top1(scores: np.ndarray) -> np.ndarray:
+    """The answer to each picture [N, ...]: the best of K scores, or the sign of a single one."""
+    return (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(1)
+
+
+def interleaved(
+    engines: dict[str, Engine],
+    batch: np.ndarray,
+    rounds: int,
+    calls: int = 25,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Speed]:
+    """Time engines in turns of ``calls``, so that what slows the machine slows all of them alike."""
+    taken: dict[str, list[float]] = {role: [] for role in engines}
+    for engine in engines.values():
+        for _ in range(10):
+            engine.infer(batch)
+    for _ in bar(range(rounds), f"timing, batch {len(batch)}"):
+        for role, engine in engines.items():
+            for _ in range(calls):
+                started = clock()
+                engine.infer(batch)
+                taken[role].append((clock() - started) * 1000)
+    return {role: Speed(np.array(times)) for role, times in taken.items()}
+
+
+def speedup(reference: Speed, other: Speed, calls: int = 25) -> float:
+    """Median over rounds of the ratio of round medians: what one turn says is compared with its neighbour."""
+    mine = np.median(reference.calls_ms.reshape(-1, calls), 1)
+    theirs = np.median(other.calls_ms.reshape(-1, calls), 1)
+    return float(np.median(mine / theirs))
+
+
+def variants(
+    folder: str,
+    bundle: Bundle,
+    engines: dict[str, Engine],
+    pictures: Sequence[np.ndarray],
+    labels: np.ndarray | None,
+    rows: dict[str, list[LayerRow]],
+    simulated: dict[str, np.ndarray] | None = None,
+    rounds: int = 20,
+) -> list[Variant]:
+    """One Variant an engine.
+
+    pictures: batches of inputs.  labels: [N] of them, None where unknown.  rows: role -> layer
+    rows with what is planned; what is measured is filled in.  simulated: role -> answers of
+    the fake-quantized torch model to the same pictures.
+    """
+    said = {role: top1(answers(engine, pictures, f"answers of {role}")) for role, engine in engines.items()}
+    speeds = interleaved(engines, pictures[0][:1], rounds)
+    made = []
+    for role, engine in engines.items():
+        plan_rows = rows.get(role, [])
+        profile = {item.layer: item.ms for item in engine.profile(pictures[0][:1])}
+        weights = sum(row.weights for row in plan_rows) or 1
+        bits = sum(row.weights * _bits(row.asked) for row in plan_rows) / weights
+        agreed = simulated.get(role) if simulated else None
+        made.append(
+            Variant(
+                name=VARIANTS[role],
+                file_mib=os.path.getsize(os.path.join(folder, bundle.files[role])) / MIB,
+                weight_mib=weights * bits / 8 / MIB,
+                weight_bits=bits,
+                p50_ms=speeds[role].p50_ms,
+                p99_ms=speeds[role].p99_ms,
+                fps=1000 / speeds[role].p50_ms,
+                speedup=speedup(speeds["fp32"], speeds[role]),
+                top1=None if labels is None else float((said[role] == labels).mean()),
+                agreement=float((said[role] == said["fp32"]).mean()),
+                simulated_agreement=None if agreed is None else float((said[role] == top1(agreed)).mean()),
+                layers=[
+                    row._replace(
+                        got=engine.card.got.get(row.layer, "unknown") if engine.card else "unknown",
+                        measured_ms=profile.get(row.layer),
+                    )
+                    for row in plan_rows
+                ],
+            )
+        )
+    return made
+
+
+def _bits(short: str) -> int:
+    """Weight bits of a short format name."""
+    from edge_mpq import menu
+    from edge_mpq.records import formats
+
+    return formats.get(menu.parse(short)[0]).bits
+
+
+def machine(threads: int) -> dict[str, str]:
+    """What a report says of the machine that measured."""
+    import platform
+
+    import onnxruntime
+
+    return {
+        "processor": device(),
+        "cores": str(os.cpu_count()),
+        "threads": str(threads),
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+    }

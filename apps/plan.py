@@ -1,0 +1,38 @@
+"""``edge-mpq plan``: choose each layer's formats within a budget and write plan.json."""
+
+import argparse
+
+import edge_mpq
+from apps import arguments
+from apps.terminal import bar, finish, say
+from edge_mpq.records import plan as plans
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb."""
+    parser = argparse.ArgumentParser(prog="edge-mpq plan", description=__doc__.split(": ", 1)[1])
+    arguments.add_model(parser)
+    arguments.add_data(parser)
+    arguments.add_plan(parser)
+    parser.add_argument("--out", default="plan.json", metavar="FILE", help="where to write the plan (plan.json)")
+    arguments.add_json(parser)
+    args = parser.parse_args(argv)
+    work = arguments.work_of(args)
+    made = edge_mpq.plan(
+        work.model,
+        work.example,
+        work.calibration,
+        target=work.target,
+        budget=args.budget,
+        sensitivity=args.sensitivity,
+        allocator=args.allocator,
+        formats=args.formats,
+        validation=work.validation() if "drop" in args.budget else None,
+        observer=args.observer,
+        progress=bar,
+    )
+    plans.save(args.out, made)
+    for name, choice in made.choices.items():
+        say(f"{plans.describe(choice):>6}  {name}  ({choice.why})")
+    say(f"{made.predicted['weight_bits']:.2f} bits a weight, {made.predicted['size_mib']:.3f} MiB: {args.out}")
+    return finish({"plan": args.out, **made.predicted}, args.json)

@@ -1,0 +1,198 @@
+"""``edge-mpq quantize``: plan, quantize, export and build in one go.
+
+DIR then holds plan.json, model.onnx, fp32.onnx, ranges.json, report.json and, where the
+target's engine runs on this machine, its engines.
+"""
+
+import argparse
+import importlib.util
+import shlex
+import time
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+import edge_mpq
+from apps import arguments, measure
+from apps.arguments import Work
+from apps.data.batches import batches, sample
+from apps.layer_times import times_of
+from apps.terminal import bar, finish, say
+from edge_mpq.calibration import ranges_of
+from edge_mpq.cost import CostTable
+from edge_mpq.layers import layers_of
+from edge_mpq.menu import menu_of
+from edge_mpq.placement import every_tensor
+from edge_mpq.planning import cost_tables
+from edge_mpq.quantizing import answers
+from edge_mpq.records import plan as plans
+from edge_mpq.records import report as reports
+from edge_mpq.records.layer import LayerSpec, fingerprint
+from edge_mpq.records.plan import PrecisionPlan
+from edge_mpq.records.report import LayerRow, RunReport
+from edge_mpq.report import text
+from edge_mpq.simulation import prepared
+from export import bundle_from_torch
+from export.bundle_from_torch import Quantized
+
+# Test pictures that the first report looks at; `edge-mpq bench` looks at all of them.
+GLANCE = 1000
+
+
+class Options(NamedTuple):
+    """How to plan, as on the command line."""
+
+    budget: str = "size<=0.25x"
+    sensitivity: str = "fisher"
+    allocator: str = "milp"
+    formats: list[str] | None = None
+    observer: str = "minmax"
+    threads: int = 1
+
+
+def quantize_into(folder: str, work: Work, options: Options, commands: list[str]) -> RunReport:
+    """Plan, quantize and export ``work`` into the bundle ``folder``, build and measure; its report."""
+    seconds: dict[str, Any] = {}
+    clock = time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal clock
+        seconds[name] = time.perf_counter() - clock
+        clock = time.perf_counter()
+
+    graph = prepared(work.model, work.example)
+    layers, target = layers_of(graph), work.target
+    lap("trace_s")
+    ranges = ranges_of(
+        graph,
+        every_tensor(graph),
+        work.calibration,
+        options.observer,
+        target.scheme.activation == "int8",
+        bar,
+    )
+    lap("calibrate_s")
+    runs_here = target.backend != "simulation" and importlib.util.find_spec(target.backend) is not None
+    times, outside = None, 0.0
+    if "latency" in options.budget and runs_here:
+        times, outside = times_of(graph, target, ranges, options.threads, progress=bar)
+        lap("time_layers_s")
+    mixed_plan = edge_mpq.plan(
+        graph,
+        work.example,
+        work.calibration,
+        target=target,
+        budget=options.budget,
+        sensitivity=options.sensitivity,
+        allocator=options.allocator,
+        formats=options.formats,
+        validation=work.validation() if "drop" in options.budget else None,
+        times=times,
+        other_ms=outside,
+        ranges=ranges,
+        progress=bar,
+    )
+    lap("plan_s")
+    mixed = Quantized(mixed_plan, edge_mpq.quantize(graph, mixed_plan, work.calibration, ranges=ranges, progress=bar)[0])
+    lap("quantize_s")
+    uniform = None
+    if target.has_int8:
+        pairs = menu_of(layers, target, ["fp32", "w8a8"])
+        plan = plans.uniform(layers, target, "int8", "int8")
+        choices = {name: plan.choices[name]._replace(weight=row[-1][0], activation=row[-1][1]) for name, row in pairs.items()}
+        plan = plan._replace(choices=choices)
+        uniform = Quantized(plan, edge_mpq.quantize(graph, plan, work.calibration, ranges=ranges)[0])
+    bundle = bundle_from_torch.write(
+        folder, work.title, graph, mixed, uniform, target, ranges, work.recipe, work.data.classes
+    )
+    lap("export_s")
+    table = cost_tables(layers, menu_of(layers, target, options.formats), target, times)["latency"]
+    rows = {
+        "fp32": _rows(layers, plans.uniform(layers, target, "fp32", "fp32"), table),
+        "model": _rows(layers, mixed_plan, table),
+    }
+    if uniform is not None:
+        rows["int8"] = _rows(layers, uniform.plan, {})
+    made = []
+    if runs_here:
+        engines = measure.open_all(folder, bundle, None, options.threads)
+        lap("build_s")
+        chosen = sample(work.data.test, min(GLANCE, len(work.data.test)), seed=2)
+        pictures = [values for values, _ in batches(work.data.test, work.recipe, 64, chosen)]
+        labels = np.array([work.data.test.label(index) for index in chosen])
+        seen = [torch.from_numpy(values) for values in pictures]
+        simulated = {"model": answers(mixed.model, seen, bar, "answers of the simulation").numpy()}
+        made = measure.variants(folder, bundle, engines, pictures, labels, rows, simulated)
+    else:
+        say(f"{target.backend} does not run here: {target.name}'s engine is built on the board, from the bundle")
+    report = RunReport(
+        title=f"{work.title} on {target.name}",
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        target=target.name,
+        machine=measure.machine(options.threads),
+        variants=made,
+        facts={
+            "budget": mixed_plan.budget,
+            "data": work.data.name,
+            "model_fingerprint": fingerprint(layers),
+            "sensitivity": options.sensitivity,
+            "allocator": options.allocator,
+            "test_pictures": min(GLANCE, len(work.data.test)) if made else 0,
+            "planned_weight_bits": mixed_plan.predicted["weight_bits"],
+            "planned_size_mib": mixed_plan.predicted["size_mib"],
+            "planned_latency_ms": mixed_plan.predicted["latency_ms"] + outside,
+            **seconds,
+        },
+        commands=commands,
+    )
+    reports.save(f"{folder}/report.json", report)
+    return report
+
+
+def _rows(layers: list[LayerSpec], plan: PrecisionPlan, table: CostTable) -> list[LayerRow]:
+    return [
+        LayerRow(
+            layer=layer.name,
+            asked=plans.describe(plan.choices[layer.name]),
+            got="unknown",
+            weights=layer.weights,
+            macs=layer.macs,
+            planned_ms=table.get(layer.name, {}).get(plan.choices[layer.name][:2]),
+            harm=_harm(plan.choices[layer.name].why),
+            why=plan.choices[layer.name].why,
+        )
+        for layer in layers
+    ]
+
+
+def _harm(why: str) -> float | None:
+    """The score a plan's reason starts with, None for a plan without scores."""
+    words = why.replace(";", "").split()
+    return float(words[1]) if words[:1] == ["harm"] else None
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb."""
+    parser = argparse.ArgumentParser(prog="edge-mpq quantize", description="Plan, quantize, export and build in one go.")
+    arguments.add_model(parser)
+    arguments.add_data(parser)
+    arguments.add_plan(parser)
+    parser.add_argument("--out", required=True, metavar="DIR", help="the bundle to write")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the engine (1)")
+    arguments.add_json(parser)
+    args = parser.parse_args(argv)
+    work = arguments.work_of(args)
+    options = Options(args.budget, args.sensitivity, args.allocator, args.formats, args.observer, args.threads)
+    report = quantize_into(args.out, work, options, ["edge-mpq quantize " + shlex.join(argv)])
+    say(text.summary(report))
+    return finish({"bundle": args.out, **report.facts, "variants": summaries(report)}, args.json)
+
+
+def summaries(report: RunReport) -> dict[str, dict]:
+    """The figures of each variant, without its layers, for ``--json``."""
+    return {
+        variant.name: {key: value for key, value in variant._asdict().items() if key not in ("name", "layers")}
+        for variant in report.variants
+    }

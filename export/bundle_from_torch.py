@@ -1,0 +1,90 @@
+"""torch model + plan -> the folder that travels: float and quantized ONNX, plan, ranges, recipe.
+
+The folder is written whole or not at all: everything goes to a temporary folder beside it,
+which then takes its name.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
+from torch import fx
+
+from edge_mpq.engines import inputs
+from edge_mpq.engines.inputs import Recipe
+from edge_mpq.errors import ExportError
+from edge_mpq.records import bundle as bundles
+from edge_mpq.records import document
+from edge_mpq.records import plan as plans
+from edge_mpq.records import ranges as range_tables
+from edge_mpq.records.plan import PrecisionPlan
+from edge_mpq.records.ranges import RangeTable
+from edge_mpq.records.target import Target
+from export import hints_into_onnx, onnx_for_cpu, onnx_from_torch, qdq_into_onnx
+
+MARK = bundles.NAME
+
+
+class Quantized(NamedTuple):
+    """One quantized form of a model: its plan and the graph that simulates it."""
+
+    plan: PrecisionPlan
+    model: fx.GraphModule
+
+
+def quantized_onnx(
+    float_onnx: onnx.ModelProto, graph: fx.GraphModule, quantized: Quantized, target: Target
+) -> onnx.ModelProto:
+    """The ONNX of a quantized form for ``target``, with the plan in it."""
+    model = qdq_into_onnx.insert(float_onnx, graph, quantized.model, quantized.plan, target)
+    if target.backend == "onnxruntime":
+        model = onnx_for_cpu.tune(model)
+    return hints_into_onnx.write(model, quantized.plan)
+
+
+def write(
+    folder: str | Path,
+    title: str,
+    graph: fx.GraphModule,
+    mixed: Quantized,
+    uniform: Quantized | None,
+    target: Target,
+    ranges: RangeTable,
+    recipe: Recipe,
+    classes: list[str],
+    task: str = "classify",
+) -> bundles.Bundle:
+    """Write the bundle of ``mixed`` (and of ``uniform``, to compare) to ``folder``; the sealed Bundle.
+
+    Replaces an older bundle there, but no folder that holds something else (ExportError).
+    """
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise ExportError(f"{folder} holds something that is no bundle", "give --out another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    half = Path(tempfile.mkdtemp(prefix=".half-", dir=folder.parent))
+    try:
+        float_onnx = onnx_from_torch.onnx_from_graph(graph, target.opset)
+        files = {"fp32": "fp32.onnx", "model": "model.onnx", "plan": "plan.json", "ranges": "ranges.json"}
+        document.write_bytes(half / files["fp32"], float_onnx.SerializeToString())
+        document.write_bytes(half / files["model"], quantized_onnx(float_onnx, graph, mixed, target).SerializeToString())
+        if uniform is not None:
+            files["int8"] = "int8.onnx"
+            form = quantized_onnx(float_onnx, graph, uniform, target)
+            document.write_bytes(half / files["int8"], form.SerializeToString())
+        plans.save(half / files["plan"], mixed.plan)
+        range_tables.save(half / files["ranges"], ranges)
+        sealed = bundles.seal(
+            half, bundles.Bundle(title, target.name, task, inputs.to_json(recipe), list(classes), files)
+        )
+        os.chmod(half, 0o755)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        os.replace(half, folder)
+    except BaseException:
+        shutil.rmtree(half, ignore_errors=True)
+        raise
+    return sealed
