@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
     arguments.add_data(parser)
     parser.add_argument("--plan", required=True, metavar="FILE", help="a plan.json of edge-mpq plan")
     parser.add_argument("--calibration", type=int, default=512, metavar="N", help="pictures to calibrate on (512)")
-    parser.add_argument("--observer", default="minmax", metavar="O", help="minmax, percentile, entropy or mse")
+    parser.add_argument("--observer", default="mse", metavar="O", help="minmax, percentile, entropy or mse")
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle to write")
     arguments.add_json(parser)
     args = parser.parse_args(argv)

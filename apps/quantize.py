@@ -30,7 +30,7 @@ from edge_mpq.quantizing import answers
 from edge_mpq.records import plan as plans
 from edge_mpq.records import report as reports
 from edge_mpq.records.layer import LayerSpec, fingerprint
-from edge_mpq.records.plan import PrecisionPlan
+from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.records.report import LayerRow, RunReport
 from edge_mpq.report import text
 from edge_mpq.simulation import prepared
@@ -48,7 +48,7 @@ class Options(NamedTuple):
     sensitivity: str = "fisher"
     allocator: str = "milp"
     formats: list[str] | None = None
-    observer: str = "minmax"
+    observer: str = "mse"
     threads: int = 1
 
 
@@ -100,9 +100,8 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     uniform = None
     if target.has_int8:
         pairs = menu_of(layers, target, ["fp32", "w8a8"])
-        plan = plans.uniform(layers, target, "int8", "int8")
-        choices = {name: plan.choices[name]._replace(weight=row[-1][0], activation=row[-1][1]) for name, row in pairs.items()}
-        plan = plan._replace(choices=choices)
+        choices = {name: Choice(*row[-1], why="uniform") for name, row in pairs.items()}
+        plan = plans.uniform(layers, target, "int8", "int8")._replace(choices=choices)
         uniform = Quantized(plan, edge_mpq.quantize(graph, plan, work.calibration, ranges=ranges)[0])
     bundle = bundle_from_torch.write(
         folder, work.title, graph, mixed, uniform, target, ranges, work.recipe, work.data.classes
@@ -123,7 +122,11 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
         pictures = [values for values, _ in batches(work.data.test, work.recipe, 64, chosen)]
         labels = np.array([work.data.test.label(index) for index in chosen])
         seen = [torch.from_numpy(values) for values in pictures]
-        simulated = {"model": answers(mixed.model, seen, bar, "answers of the simulation").numpy()}
+        forms = {"model": mixed, "int8": uniform} if uniform is not None else {"model": mixed}
+        simulated = {
+            role: answers(form.model, seen, bar, f"simulated {measure.VARIANTS[role]}").numpy()
+            for role, form in forms.items()
+        }
         made = measure.variants(folder, bundle, engines, pictures, labels, rows, simulated)
     else:
         say(f"{target.backend} does not run here: {target.name}'s engine is built on the board, from the bundle")

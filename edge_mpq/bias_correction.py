@@ -41,9 +41,11 @@ def correct(
         for name, shift in _shifts(quantized, values, corrected, floats).items():
             shifts[name] = shifts.get(name, 0) + shift * len(values)
         seen += len(values)
+    by_bias: dict[str, list[torch.Tensor]] = {}
     for name, node in corrected.items():
-        path = str(node.args[2].target)
-        ir.set_parameter(quantized, path, ir.attribute(quantized, path) + shifts[name] / seen)
+        by_bias.setdefault(str(node.args[2].target), []).append(shifts[name] / seen)
+    for path, wanted in by_bias.items():  # a shared layer has one bias for all its applications
+        ir.set_parameter(quantized, path, ir.attribute(quantized, path) + torch.stack(wanted).mean(0))
 
 
 def _mean(node: fx.Node, value: torch.Tensor) -> torch.Tensor:

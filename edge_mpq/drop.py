@@ -75,7 +75,11 @@ def cheapest_within(
     low, high, passing = 0.0, 1.0, [1.0]
     for _ in progress(range(STEPS), "searching the cheapest plan"):
         middle = (low + high) / 2
-        if share_right(trial(middle)[1], search) >= floors[0]:
+        try:
+            kept = share_right(trial(middle)[1], search) >= floors[0]
+        except PlanError:  # ties and other limits may leave no plan so small
+            kept = False
+        if kept:
             high = middle
             passing.append(middle)
         else:

@@ -5,7 +5,9 @@ and that name is kept through ranges, plan, ONNX and engine, so all of them spea
 same tensor.  Parameters keep their module path (``layer1.0.conv1.weight``).
 """
 
+import copy
 import operator
+import warnings
 
 import torch
 from torch import fx, nn
@@ -13,6 +15,7 @@ from torch import fx, nn
 from edge_mpq.errors import EdgeMpqError, ModelError
 
 aten = torch.ops.aten
+TRACED_PICTURES = 2
 # Where a node keeps its name for those who decompose and renumber the graph (export).
 NAME = "edge_mpq"
 
@@ -68,7 +71,7 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     if bad:
         raise ModelError(f"not finite: {', '.join(bad[:5])}", "these weights are broken; load others")
     # Two pictures at least: torch.export takes a batch of one for a constant.
-    pair = example[:1].repeat(2, *[1] * (example.dim() - 1))
+    pair = example[:1].repeat(TRACED_PICTURES, *[1] * (example.dim() - 1))
     try:
         with torch.no_grad():
             exported = torch.export.export(model.eval(), (pair,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
@@ -79,7 +82,9 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
             f"torch.export cannot trace {type(model).__name__} ({_first_line(error)})",
             "it must take one tensor, leave the batch size free (flatten(1), not view(n, -1)) and not branch on values",
         ) from error
-    module = exported.module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, of copying its graphs
+        module = copy.deepcopy(exported.module())  # the caller's model keeps its parameters, and whether they train
     graph = module.graph
     for node in list(graph.nodes):
         if node.op == "call_module":  # the guard on input shapes, which the engine checks itself
@@ -90,6 +95,8 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
         elif node.target == aten.dropout.default:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+        elif _overwrites(node):  # what it would overwrite is read again: by bias correction, by partial runs
+            node.target = getattr(getattr(aten, node.target._opname[:-1]), node.target._overloadname)
     graph.eliminate_dead_code()
     outputs = graph.find_nodes(op="output")[0].args[0]
     if isinstance(outputs, tuple | list) and len(outputs) != 1:
@@ -115,6 +122,16 @@ def _is_whole(node: fx.Node) -> bool:
     return start in (None, 0) and (end is None or end == 2**63 - 1) and step in (None, 1)
 
 
+def _overwrites(node: fx.Node) -> bool:
+    """Whether a node works in place on a tensor of which there is no other view: ``relu_``, ``add_.Tensor``."""
+    operation = node.target
+    if not isinstance(operation, torch._ops.OpOverload) or not operation._opname.endswith("_"):
+        return False
+    nearby = [other.target for other in (node.args[0], *node.args[0].users)]
+    viewed = any(isinstance(target, torch._ops.OpOverload) and target.is_view for target in nearby)
+    return not viewed and hasattr(getattr(aten, operation._opname[:-1], None), operation._overloadname)
+
+
 def outputs(graph: fx.GraphModule) -> fx.Node:
     """The node whose value the model returns."""
     result = graph.graph.find_nodes(op="output")[0].args[0]
@@ -127,8 +144,14 @@ def inputs(graph: fx.GraphModule) -> fx.Node:
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:
-    """The shape of a node's value for one picture, without the batch axis."""
-    return tuple(int(extent) for extent in node.meta["val"].shape[1:])
+    """The shape of a node's value for one picture: the batch axis, wherever it stands, is left out.
+
+    Where the batch is merged with another axis (tokens x pictures), the other one stays.
+    """
+    extents = list(node.meta["val"].shape)
+    batch = next((axis for axis, extent in enumerate(extents) if not isinstance(extent, int)), 0)
+    merged = 1 if isinstance(extents[batch], int) else int(extents[batch]) // TRACED_PICTURES
+    return tuple(int(extent) for extent in (*extents[:batch], *[merged] * (merged > 1), *extents[batch + 1 :]))
 
 
 def weighted(graph: fx.GraphModule) -> dict[str, list[fx.Node]]:
@@ -139,14 +162,24 @@ def weighted(graph: fx.GraphModule) -> dict[str, list[fx.Node]]:
     """
     found: dict[str, list[fx.Node]] = {}
     for node in graph.graph.nodes:
-        if node.op == "call_function" and node.target in WEIGHTED and node.args[1].op == "get_attr":
+        if node.op == "call_function" and node.target in WEIGHTED and weight_of(node) is not None:
             found.setdefault(layer_name(node), []).append(node)
     return found
 
 
+def weight_of(node: fx.Node) -> fx.Node | None:
+    """The parameter a weighted node applies, behind its quantizer if it has one; None if it is computed."""
+    source = node.args[1]
+    if source.op == "call_module" and len(source.args) == 1:
+        source = source.args[0]
+    return source if source.op == "get_attr" else None
+
+
 def layer_name(node: fx.Node) -> str:
     """The module path of a weighted node: ``layer1.0.conv1``, ``attention.in_proj``."""
-    path = str(node.args[1].target)
+    source = weight_of(node)
+    assert source is not None
+    path = str(source.target)
     for ending in (".weight", "_weight"):
         if path.endswith(ending):
             return path[: -len(ending)]

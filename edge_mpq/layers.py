@@ -44,11 +44,9 @@ def _groups(node: fx.Node, kind: str) -> int:
 
 def _macs(node: fx.Node, kind: str, weight: tuple[int, ...]) -> int:
     """Multiply-adds of one application for one picture."""
-    if kind == "linear":
-        return math.prod(ir.shape(node)[:-1]) * math.prod(weight)
-    if kind == "conv_transpose2d":  # every input pixel meets every weight of its channel
-        return math.prod(ir.shape(node.args[0])[1:]) * math.prod(weight)
-    return math.prod(ir.shape(node)[1:]) * math.prod(weight)
+    # Each place of the output meets every weight; of a transposed convolution, each place of the input.
+    places = node.args[0] if kind == "conv_transpose2d" else node
+    return math.prod(ir.shape(places)) // weight[0] * math.prod(weight)
 
 
 def _ties(graph: fx.GraphModule) -> dict[str, str]:

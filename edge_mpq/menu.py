@@ -37,7 +37,13 @@ def menu_of(layers: Sequence[LayerSpec], target: Target, names: Sequence[str] | 
         runnable = ", ".join(target.weight_formats)
         raise PlanError(f"{target.name} runs none of {asked}", f"it runs weights in {runnable}")
     runs.sort(key=lambda pair: (formats.get(pair[0]).bits, formats.get(pair[1]).bits), reverse=True)
-    return {layer.name: _without_kernel(layer, runs, target) for layer in layers}
+    menu = {layer.name: _without_kernel(layer, runs, target) for layer in layers}
+    # A layer that must stay float takes those tied to it along.
+    bound = {layer.tie for layer in layers if layer.tie is not None and menu[layer.name] == [FLOAT]}
+    return {
+        layer.name: [FLOAT, *menu[layer.name]] if layer.tie in bound and FLOAT not in menu[layer.name] else menu[layer.name]
+        for layer in layers
+    }
 
 
 def _without_kernel(layer: LayerSpec, pairs: list[Pair], target: Target) -> list[Pair]:

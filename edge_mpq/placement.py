@@ -87,8 +87,10 @@ def _before(graph: fx.GraphModule, quantized: dict[fx.Node, str]) -> list[Point]
     for node in graph.graph.nodes:
         if node.target in ir.CONCAT:
             meeting = [tensor for tensor in (*node.args[0], node) if tensor in readers]
-            for tensor in meeting:
-                group[tensor] = meeting[0].name
+            joined = {group.get(tensor, tensor.name) for tensor in meeting}
+            for tensor in [*group, *meeting]:  # a tensor may meet others in several Concats
+                if group.get(tensor, tensor.name) in joined:
+                    group[tensor] = meeting[0].name
     return [
         Point(
             node.name,

@@ -38,7 +38,7 @@ def plan(
     validation: Iterable | None = None,
     times: Mapping[Pair, Mapping[str, float]] | None = None,
     other_ms: float = 0.0,
-    observer: str = "minmax",
+    observer: str = "mse",
     ranges: RangeTable | None = None,
     progress: Progress = silent,
 ) -> PrecisionPlan:

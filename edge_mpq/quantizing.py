@@ -15,14 +15,14 @@ from edge_mpq.progress import Progress, silent
 from edge_mpq.records import target as targets
 from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
-from edge_mpq.simulation import prepared, simulate
+from edge_mpq.simulation import prepared, round_biases, simulate
 
 
 def quantize(
     model: nn.Module,
     plan: PrecisionPlan,
     calibration: Iterable,
-    observer: str = "minmax",
+    observer: str = "mse",
     rounding: str = "feedback",
     ranges: RangeTable | None = None,
     progress: Progress = silent,
@@ -45,8 +45,10 @@ def quantize(
     symmetric = target.scheme.activation == "int8"
     ranges = ranges or ranges_of(graph, every_tensor(graph), calibration, observer, symmetric, progress)
     quantized = simulate(graph, plan, target, ranges)
-    roundings.get(rounding).apply(quantized, graph, few(calibration), progress)
-    bias_correction.correct(quantized, graph, few(calibration, 256), progress)
+    roundings.get(rounding).apply(quantized, graph, few(calibration, 256), progress)
+    bias_correction.correct(quantized, graph, calibration, progress)
+    if target.scheme.weights == "integer":
+        round_biases(quantized)
     return quantized, ranges
 
 

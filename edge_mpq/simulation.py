@@ -7,6 +7,7 @@ so what is simulated is what is deployed.
 """
 
 import copy
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -43,7 +44,9 @@ def simulate(graph: fx.GraphModule, plan: PrecisionPlan, target: Target, ranges:
 
     Raises PlanError when ``ranges`` lacks a tensor that the plan rounds.
     """
-    model = fx.GraphModule(copy.deepcopy(graph), copy.deepcopy(graph.graph))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, of copying its graphs
+        model = fx.GraphModule(copy.deepcopy(graph), copy.deepcopy(graph.graph))
     model.meta.update(graph.meta)
     model.add_module(WEIGHTS, nn.Module())
     model.add_module(ACTIVATIONS, nn.Module())
@@ -128,8 +131,26 @@ def _hold_bias(
     input_scale = getattr(model.get_submodule(source.target), "scale", None)
     if input_scale is None:
         return low, high
-    least = bias.detach().abs() / (input_scale.item() * LARGEST_BIAS_CODE) * form.largest
+    # The groups of a transposed convolution share the ranges of their channels.
+    least = bias.detach().abs().view(-1, len(low)).amax(0) / (input_scale.item() * LARGEST_BIAS_CODE) * form.largest
     return low, torch.maximum(high, torch.where(torch.maximum(-low, high) < least, least, high))
+
+
+@torch.no_grad()
+def round_biases(model: fx.GraphModule) -> None:
+    """Put biases on the grid that integer kernels store them on, int32 in units of input scale x weight scale.
+
+    Small as the step is, an engine that rounds where the simulation does not drifts from it
+    layer by layer: on ResNet-20 one picture in a hundred then got another answer.
+    """
+    for name, nodes in ir.weighted(model).items():
+        grid, source = weight_quantizer(model, name), nodes[0].args[0]
+        bias = ir.tensor_argument(model, nodes[0], 2)
+        read = model.get_submodule(source.target) if source.op == "call_module" else None
+        if bias is None or not hasattr(grid, "bits") or not hasattr(read, "bits"):
+            continue
+        step = read.scale * grid.scale.repeat(len(bias) // len(grid.scale))
+        ir.set_parameter(model, str(nodes[0].args[2].target), torch.round(bias / step) * step)
 
 
 def _node(model: fx.GraphModule, name: str) -> fx.Node:

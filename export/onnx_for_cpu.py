@@ -9,6 +9,8 @@ over a whole map is GlobalAveragePool.  channels: a first layer of 3 input chann
 a fourth that is zero, so that four products fill one VNNI lane.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -18,7 +20,7 @@ CHANNELS_A_LANE = 4
 
 def tune(model: onnx.ModelProto) -> onnx.ModelProto:
     """``model`` rewritten; the input is left as it was."""
-    surgeon = gs.import_onnx(model)
+    surgeon = gs.import_onnx(onnx.shape_inference.infer_shapes(model))
     _moves(surgeon)
     surgeon.cleanup()
     _slices(surgeon)
@@ -129,3 +131,11 @@ def _channels(surgeon: gs.Graph) -> None:
         data.inputs[0] = padded
         wider = np.concatenate([stored.values, np.zeros_like(stored.values[:, :1])], axis=1)
         weight.inputs[0] = gs.Constant(stored.name, wider)
+
+
+REWRITES: dict[str, Callable[[gs.Graph], None]] = {
+    "moves": _moves,
+    "slices": _slices,
+    "pool": _pool,
+    "channels": _channels,
+}

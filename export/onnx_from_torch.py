@@ -99,15 +99,19 @@ def _rename_values(model: onnx.ModelProto, names: dict[str, str]) -> None:
 
 def _name_nodes(model: onnx.ModelProto, graph: fx.GraphModule, origins: dict[str, str]) -> None:
     layers = {node.name: name for name, nodes in ir.weighted(graph).items() for node in nodes}
-    taken: set[str] = set()
+    # A tensor may be called like a layer (``self.linear``): the layer's name is its own.
+    reserved, taken = set(layers.values()), set()
     for node in model.graph.node:
         text = next((item.value for item in node.metadata_props if item.key == ORIGIN), "")
         decomposed = text[1:].split(" ", 1)[0]
         source = origins.get(node.output[0], origins.get(decomposed, ""))
         weighted = source in layers and node.op_type in WEIGHTED_OPS
         base = layers[source] if weighted else source or node.output[0]
-        node.name = base if base not in taken else f"{base}_{len(taken)}"
-        taken.add(node.name)
+        name, count = base, len(taken)
+        while name in taken or (name in reserved and not (weighted and name == base)):
+            name, count = f"{base}_{count}", count + 1
+        node.name = name
+        taken.add(name)
         del node.metadata_props[:]
         node.metadata_props.add(key=SOURCE, value=source)
 

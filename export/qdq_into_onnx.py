@@ -10,6 +10,7 @@ TensorRT parses.
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+import torch
 from torch import fx
 
 from edge_mpq import graph as ir
@@ -63,6 +64,8 @@ class _Editor:
         self.surgeon, self.sources, self.target = surgeon, sources, target
         self.tensors = surgeon.tensors()
         self.scale_of: dict[str, float] = {}
+        # (layer, stored transposed) -> its rounded weight: a layer applied twice is stored once.
+        self.weight_of: dict[tuple[str, bool], gs.Variable] = {}
 
     def constant(self, name: str, values: np.ndarray) -> gs.Constant:
         return gs.Constant(name, np.array(values, order="C"))
@@ -106,10 +109,18 @@ class _Editor:
         grid = simulation.weight_quantizer(quantized, name)
         bias = self._bias(node, source, quantized)
         if not isinstance(grid, AffineQuantizer):
-            node.inputs[1] = self.constant(name + ".weight", weight.T.numpy() if turned else weight.numpy())
+            node.inputs[1] = self.constant(node.name + ".weight", weight.T.numpy() if turned else weight.numpy())
             if bias is not None:
-                bias[0].inputs[bias[1]] = self.constant(name + ".bias", bias[2])
+                bias[0].inputs[bias[1]] = self.constant(node.name + ".bias", bias[2])
             return
+        if (name, turned) not in self.weight_of:
+            self.weight_of[name, turned] = self._weight(node.name, grid, weight, turned)
+        node.inputs[1] = self.weight_of[name, turned]
+        if bias is not None:
+            self._place_bias(node.name, node, bias, grid.scale.numpy())
+
+    def _weight(self, name: str, grid: AffineQuantizer, weight: torch.Tensor, turned: bool) -> gs.Variable:
+        """The rounded weight, behind its Q and DQ."""
         codes, axis = grid.integers(weight).numpy(), grid.axis
         if turned:
             codes, axis = codes.T, 1 - axis
@@ -124,9 +135,7 @@ class _Editor:
             self._add("QuantizeLinear", name + ".weight_quantize", [floats, scale, zero], stored, axis)
         ready = gs.Variable(name + ".weight_rounded", np.float32)
         self._add("DequantizeLinear", name + ".weight_dequantize", [stored, scale, zero], ready, axis)
-        node.inputs[1] = ready
-        if bias is not None:
-            self._place_bias(name, node, bias, grid.scale.numpy())
+        return ready
 
     def _add(self, op: str, name: str, inputs: list, output: gs.Variable, axis: int) -> None:
         self.surgeon.nodes.append(gs.Node(op, name, attrs={"axis": axis}, inputs=inputs, outputs=[output]))
@@ -136,11 +145,20 @@ class _Editor:
         if len(source.args) < 3 or source.args[2] is None:
             return None
         value = ir.attribute(quantized, str(source.args[2].target)).detach().numpy()
-        if len(node.inputs) > 2:
+        # The exporter leaves out a bias of zeros, which correction may have moved since.
+        zeros = self.constant(node.name + ".bias", np.zeros_like(value))
+        if node.op != "MatMul":
+            if len(node.inputs) == 2:
+                node.inputs.append(zeros)
             return node, 2, value
-        add = node.outputs[0].outputs[0]
-        index = next(i for i, item in enumerate(add.inputs) if isinstance(item, gs.Constant))
-        return add, index, value
+        adds = [reader for reader in node.outputs[0].outputs if self.sources.get(reader.name) == source.name]
+        if adds:
+            return adds[0], next(i for i, item in enumerate(adds[0].inputs) if isinstance(item, gs.Constant)), value
+        sums, product = node.outputs[0], gs.Variable(node.outputs[0].name + "_product", np.float32)
+        node.outputs = [product]
+        add = gs.Node("Add", node.name + "_bias", inputs=[product, zeros], outputs=[sums])
+        self.surgeon.nodes.append(add)
+        return add, 1, value
 
     def _place_bias(
         self, name: str, node: gs.Node, bias: tuple[gs.Node, int, np.ndarray], weight_scale: np.ndarray
@@ -150,7 +168,7 @@ class _Editor:
         if self.target.scheme.weights != "integer" or adder is not node or input_scale is None:
             adder.inputs[index] = self.constant(name + ".bias", value)
             return
-        scale = (np.float32(input_scale) * weight_scale).astype(np.float32)
+        scale = (np.float32(input_scale) * np.tile(weight_scale, len(value) // len(weight_scale))).astype(np.float32)
         codes = np.rint(value / scale).clip(-(2**31), 2**31 - 1).astype(np.int32)
         ready = gs.Variable(name + ".bias_rounded", np.float32)
         inputs = [

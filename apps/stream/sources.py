@@ -8,7 +8,9 @@ import time
 
 import cv2
 
+from apps.stream import cameras
 from apps.stream.frames import Paced, Pictures, Synthetic, Video
+from apps.stream.pipelines import shown as shown  # of this module too, for its callers
 from edge_mpq.errors import SourceError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -20,16 +22,12 @@ def open_source(spec, clock=time.perf_counter, fps=None):
     """The Source that ``spec`` names; SourceError where it is not there or not readable.
 
     spec: ``0`` or ``/dev/video0``, a video, a picture, a folder of pictures, ``rtsp://...``,
-    a GStreamer pipeline (with `` ! ``), or ``synthetic``.  fps: play what is no camera as
+    ``csi://0`` or ``usb://0`` with options (apps/stream/pipelines.py), a GStreamer pipeline
+    (with `` ! ``), or ``synthetic``.  fps: play what is no camera as
     one of that rate.
     """
     source = _open(spec)
     return source if fps is None or source.live else Paced(source, fps, clock)
-
-
-def shown(spec):
-    """``spec`` without the password a stream's address may carry."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", spec)
 
 
 def _open(spec):
@@ -41,6 +39,9 @@ def _open(spec):
     if " ! " in spec:
         return _pipeline(spec)
     if "://" in spec:
+        source = cameras.opened(spec)
+        if source is not None:
+            return source
         mend = "check address, password and network"
         return Video(shown(spec), _stream(spec), True, mend)
     if os.path.isdir(spec):
@@ -50,7 +51,7 @@ def _open(spec):
     if spec.lower().endswith(PICTURES):
         return Pictures(spec, [spec])
     mend = "it is no video OpenCV reads, or was cut short"
-    return Video(spec, cv2.VideoCapture(spec), False, mend)
+    return cameras.video(spec) or Video(spec, cv2.VideoCapture(spec), False, mend)
 
 
 def _camera(index):
@@ -77,6 +78,8 @@ def _pipeline(spec):
 
 
 def _stream(address):
+    # What stands behind # is for apps/stream/pipelines.py, no server is sent it.
+    address = address.partition("#")[0]
     # OpenCV below 4.5.4 cannot be told.
     if hasattr(cv2, "CAP_PROP_OPEN_TIMEOUT_MSEC"):
         names = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)

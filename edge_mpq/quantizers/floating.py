@@ -23,7 +23,9 @@ class CastQuantizer(nn.Module):
         self.dtype, self.largest = CASTS[form.name], form.largest
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return values.clamp(-self.largest, self.largest).to(self.dtype).to(values.dtype)
+        held = values.clamp(-self.largest, self.largest)
+        # Straight through, or small gradients would underflow on their way back through the cast.
+        return held + (held.to(self.dtype).to(values.dtype) - held).detach()
 
 
 class FloatQuantizer(nn.Module):

@@ -15,7 +15,8 @@ def apply(graph: fx.GraphModule) -> fx.GraphModule:
     """``graph`` with every foldable batch normalization gone; changed in place and returned.
 
     A normalization stays where its input is read elsewhere too, or does not come from a
-    weighted layer, or that layer is shared.
+    weighted layer, or that layer is shared, or writes its channels to another axis (a
+    linear over tokens).
     """
     shared = {name for name, nodes in ir.weighted(graph).items() if len(nodes) > 1}
     for node in list(graph.graph.nodes):
@@ -23,7 +24,7 @@ def apply(graph: fx.GraphModule) -> fx.GraphModule:
             continue
         layer = node.args[0]
         foldable = layer.target in ir.WEIGHTED and len(layer.users) == 1 and layer.args[1].op == "get_attr"
-        if not foldable or ir.layer_name(layer) in shared:
+        if not foldable or ir.layer_name(layer) in shared or _channels_are_last(layer):
             continue
         _fold(graph, layer, node)
         node.replace_all_uses_with(layer)
@@ -32,6 +33,10 @@ def apply(graph: fx.GraphModule) -> fx.GraphModule:
     graph.delete_all_unused_submodules()
     graph.recompile()
     return graph
+
+
+def _channels_are_last(layer: fx.Node) -> bool:
+    return ir.WEIGHTED[layer.target] == "linear" and layer.meta["val"].dim() > 2
 
 
 @torch.no_grad()
