@@ -40,7 +40,7 @@ class Work(NamedTuple):
         taken = set(self.calibration.chosen)
         chosen = sample(self.data.train, min(len(self.data.train), VALIDATION_PICTURES + len(taken)), seed=1)
         free = [index for index in chosen if index not in taken]
-        return labelled(self.data.train, self.recipe, free[:VALIDATION_PICTURES])
+        return labelled(self.data.train, self.recipe, free[:VALIDATION_PICTURES], size=32)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,9 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="a folder with one subfolder per class, an .npz, a FLAME folder, module:factory, or synthetic",
     )
-    parser.add_argument("--size", type=int, nargs="+", metavar="PX", help="input width and height (default: the picture's)")
+    parser.add_argument(
+        "--size", type=int, nargs="+", metavar="PX", help="input width and height (default: the picture's)"
+    )
     parser.add_argument("--fit", choices=FITS, default="stretch", help="how a picture of another shape is fitted")
     parser.add_argument("--mean", type=float, nargs=3, default=(0.485, 0.456, 0.406), metavar=("R", "G", "B"))
     parser.add_argument("--std", type=float, nargs=3, default=(0.229, 0.224, 0.225), metavar=("R", "G", "B"))

@@ -25,7 +25,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--data", required=True, metavar="D", help="data whose test pictures are answered")
     parser.add_argument("--backend", metavar="B", help="another backend than the target's, such as onnxruntime")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the engine (1)")
-    parser.add_argument("--rounds", type=int, default=40, metavar="N", help="turns of 25 calls each engine is timed (40)")
+    parser.add_argument(
+        "--rounds", type=int, default=40, metavar="N", help="turns of 25 calls each engine is timed (40)"
+    )
     arguments.add_json(parser)
     args = parser.parse_args(argv)
     bundle = bundles.open_folder(args.bundle)

@@ -111,7 +111,8 @@ def gather(root="/", ask=ask, machine=None, python=None, executable=None):
         board = board._replace(l4t=l4t, jetpack=jetson.jetpack_of(l4t))
     smi = ask(["nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"])
     gst = ask(["gst-launch-1.0", "--version"]).code == 0
-    mode, modes = _power_modes(root, ask)
+    mode, modes = power_modes(root, ask)
+    cpu_mhz, gpu_mhz = clocks(root)
     return Facts(
         machine=machine or platform.machine(),
         python=tuple(python or sys.version_info[:3]),
@@ -123,8 +124,8 @@ def gather(root="/", ask=ask, machine=None, python=None, executable=None):
         gpu=smi.out.strip().split("\n")[0] if smi.code == 0 else "",
         power_mode=mode,
         power_modes=modes,
-        cpu_mhz=_clocks(_glob(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq"), "scaling_{}_freq", 1000),
-        gpu_mhz=_clocks([path for path in _glob(root, "sys/class/devfreq/*") if GPU.search(path)], "{}_freq", 10 ** 6),
+        cpu_mhz=cpu_mhz,
+        gpu_mhz=gpu_mhz,
         memory=_memory(root),
         cameras=_cameras(root),
         argus=ask(["systemctl", "is-active", "nvargus-daemon"]).out.strip() if board else "",
@@ -167,7 +168,8 @@ def _cuda(root):
     return os.path.basename(folders[-1])[len("cuda-") :] if folders else ""
 
 
-def _power_modes(root, ask):
+def power_modes(root="/", ask=ask):
+    """(name of the power mode, number -> name of all there are); '' where it is not told."""
     pattern = r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>"
     modes = {int(number): name for number, name in re.findall(pattern, text_of(root, "etc/nvpmodel.conf"))}
     told = re.search(r"NV Power Mode: *(\S+)", ask(["nvpmodel", "-q"]).out)
@@ -178,8 +180,14 @@ def _power_modes(root, ask):
     return (modes.get(int(kept.group(1)), "") if kept else ""), modes
 
 
-def _clocks(folders, file, unit):
-    """(lowest, highest) MHz that the clocks in ``folders`` may take, () where there is none."""
+def clocks(root="/"):
+    """((lowest, highest) MHz that the CPU's clocks may take, the same of the GPU); () where not told."""
+    gpus = [path for path in _glob(root, "sys/class/devfreq/*") if GPU.search(path)]
+    cpus = _glob(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq")
+    return _span(cpus, "scaling_{}_freq", 1000), _span(gpus, "{}_freq", 10 ** 6)
+
+
+def _span(folders, file, unit):
     rows = [[text_of(folder, file.format(end)).strip() for end in ("min", "max")] for folder in folders]
     read = [(int(low) // unit, int(high) // unit) for low, high in rows if low.isdigit() and high.isdigit()]
     return (min(low for low, _ in read), max(high for _, high in read)) if read else ()

@@ -128,12 +128,11 @@ def _tensorrt(facts):
             return Finding("TensorRT", WRONG, module.version, "8.0 or later is needed: flash JetPack 4.6 or later")
         return Finding("TensorRT", OK, "{} ({})".format(module.version, module.path))
     if facts.jetson is None:
-        lacks = [] if facts.gpu else ["an NVIDIA GPU with its driver"]
+        lacks = ["Python's module tensorrt ({})".format(module.problem)]
+        lacks += [] if facts.gpu else ["an NVIDIA GPU with its driver"]
         lacks += [] if facts.cuda else ["CUDA"]
-        text = "Python's module tensorrt: {}".format(module.problem)
-        lacks = "; missing for it here: {}".format(", ".join(lacks + ["the module tensorrt"]))
         mend = "engines for a Jetson are built on the Jetson; here run with --backend onnxruntime"
-        return Finding("TensorRT", MISSING, text + lacks, mend)
+        return Finding("TensorRT", MISSING, "lacking for it here: " + ", ".join(lacks), mend)
     if module.problem != "not installed":
         return Finding("TensorRT", WRONG, module.problem, "sudo apt install --reinstall python3-libnvinfer")
     if "python3-libnvinfer" in facts.packages:

@@ -35,9 +35,7 @@ class Speed(NamedTuple):
 
 def open_all(folder: str, bundle: Bundle, backend: str | None, threads: int) -> dict[str, Engine]:
     """Every engine of a bundle, built where there is none: role -> engine."""
-    return {
-        role: open_engine(folder, bundle, role, backend, threads, say) for role in VARIANTS if role in bundle.files
-    }
+    return {role: open_engine(folder, bundle, role, backend, threads, say) for role in VARIANTS if role in bundle.files}
 
 
 def answers(engine: Engine, batches: Sequence[np.ndarray], what: str) -> np.ndarray:

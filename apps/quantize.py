@@ -31,7 +31,7 @@ from edge_mpq.records import plan as plans
 from edge_mpq.records import report as reports
 from edge_mpq.records.layer import LayerSpec, fingerprint
 from edge_mpq.records.plan import Choice, PrecisionPlan
-from edge_mpq.records.report import LayerRow, RunReport
+from edge_mpq.records.report import LayerRow, RunReport, Variant
 from edge_mpq.report import text
 from edge_mpq.simulation import prepared
 from export import bundle_from_torch
@@ -54,12 +54,12 @@ class Options(NamedTuple):
 
 def quantize_into(folder: str, work: Work, options: Options, commands: list[str]) -> RunReport:
     """Plan, quantize and export ``work`` into the bundle ``folder``, build and measure; its report."""
-    seconds: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     clock = time.perf_counter()
 
     def lap(name: str) -> None:
         nonlocal clock
-        seconds[name] = time.perf_counter() - clock
+        facts[name] = time.perf_counter() - clock
         clock = time.perf_counter()
 
     graph = prepared(work.model, work.example)
@@ -76,7 +76,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     lap("calibrate_s")
     runs_here = target.backend != "simulation" and importlib.util.find_spec(target.backend) is not None
     times, outside = None, 0.0
-    if "latency" in options.budget and runs_here:
+    if runs_here:
         times, outside = times_of(graph, target, ranges, options.threads, progress=bar)
         lap("time_layers_s")
     mixed_plan = edge_mpq.plan(
@@ -95,7 +95,9 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
         progress=bar,
     )
     lap("plan_s")
-    mixed = Quantized(mixed_plan, edge_mpq.quantize(graph, mixed_plan, work.calibration, ranges=ranges, progress=bar)[0])
+    mixed = Quantized(
+        mixed_plan, edge_mpq.quantize(graph, mixed_plan, work.calibration, ranges=ranges, progress=bar)[0]
+    )
     lap("quantize_s")
     uniform = None
     if target.has_int8:
@@ -114,22 +116,26 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     }
     if uniform is not None:
         rows["int8"] = _rows(layers, uniform.plan, {})
-    made = []
+    chosen = sample(work.data.test, min(GLANCE, len(work.data.test)), seed=2)
+    pictures = [values for values, _ in batches(work.data.test, work.recipe, 64, chosen)]
+    labels = np.array([work.data.test.label(index) for index in chosen])
+    seen = [torch.from_numpy(values) for values in pictures]
+    forms = {"model": mixed, "int8": uniform} if uniform is not None else {"model": mixed}
+    made: list[Variant] = []
     if runs_here:
         engines = measure.open_all(folder, bundle, None, options.threads)
         lap("build_s")
-        chosen = sample(work.data.test, min(GLANCE, len(work.data.test)), seed=2)
-        pictures = [values for values, _ in batches(work.data.test, work.recipe, 64, chosen)]
-        labels = np.array([work.data.test.label(index) for index in chosen])
-        seen = [torch.from_numpy(values) for values in pictures]
-        forms = {"model": mixed, "int8": uniform} if uniform is not None else {"model": mixed}
         simulated = {
             role: answers(form.model, seen, bar, f"simulated {measure.VARIANTS[role]}").numpy()
             for role, form in forms.items()
         }
         made = measure.variants(folder, bundle, engines, pictures, labels, rows, simulated)
     else:
-        say(f"{target.backend} does not run here: {target.name}'s engine is built on the board, from the bundle")
+        say(f"no engine of {target.name} runs here: what follows is the simulation; build on the board, from the bundle")
+        for name, model in (("fp32", graph), ("mixed", mixed.model)):
+            right = measure.top1(answers(model, seen, bar, f"simulated {name}").numpy()) == labels
+            facts[f"simulated_{name}_top1"] = float(right.mean())
+            say(f"{name}, simulated: {right.mean():.2%} of {len(labels)} test pictures right")
     report = RunReport(
         title=f"{work.title} on {target.name}",
         created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -142,11 +148,11 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
             "model_fingerprint": fingerprint(layers),
             "sensitivity": options.sensitivity,
             "allocator": options.allocator,
-            "test_pictures": min(GLANCE, len(work.data.test)) if made else 0,
+            "test_pictures": len(labels),
             "planned_weight_bits": mixed_plan.predicted["weight_bits"],
             "planned_size_mib": mixed_plan.predicted["size_mib"],
             "planned_latency_ms": mixed_plan.predicted["latency_ms"] + outside,
-            **seconds,
+            **facts,
         },
         commands=commands,
     )
@@ -178,7 +184,9 @@ def _harm(why: str) -> float | None:
 
 def main(argv: list[str]) -> int:
     """Run the verb."""
-    parser = argparse.ArgumentParser(prog="edge-mpq quantize", description="Plan, quantize, export and build in one go.")
+    parser = argparse.ArgumentParser(
+        prog="edge-mpq quantize", description="Plan, quantize, export and build in one go."
+    )
     arguments.add_model(parser)
     arguments.add_data(parser)
     arguments.add_plan(parser)

@@ -13,7 +13,7 @@ console = Console(stderr=True, highlight=False)
 
 def say(line: str) -> None:
     """One line for the person who watches."""
-    console.print(line, markup=False)
+    console.print(line, markup=False, soft_wrap=True)
 
 
 def bar(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:

@@ -1,6 +1,6 @@
 """What each rewrite of export/onnx_for_cpu.py is worth: all of them against all but one, interleaved.
 
-    python -m benchmarks.cpu_rewrites [--model cifar_resnet20] [--size 32]
+python -m benchmarks.cpu_rewrites [--model cifar_resnet20] [--size 32]
 """
 
 import argparse

@@ -5,6 +5,7 @@
 
 Importing this package imports no framework; the names below load theirs when first used.
 """
+
 import importlib
 
 __version__ = "0.1.0"

@@ -4,6 +4,7 @@ The stages live in export/ and apps/, at the top of a checkout and inside ``_sta
 an installed wheel.  That folder is put at the head of ``sys.path`` of this process only.
 Nothing but the chosen stage is imported, so ``--help`` answers at once.
 """
+
 import errno
 import importlib
 import os
@@ -16,11 +17,13 @@ VERBS = {
     "plan": ("apps.plan", "choose a number format for every layer of a model"),
     "quantize": ("apps.quantize", "plan, quantize, export and build in one go"),
     "export": ("apps.export", "write a model and its plan as ONNX"),
+    "bundle": ("export.bundle_from_engine_inputs", "pack a bundle into one file that a board runs"),
     "build": ("export.engine_from_onnx", "build an engine from ONNX on the board it will run on"),
     "run": ("apps.stream.run", "run an engine on a camera, a video or a folder of pictures"),
     "bench": ("apps.bench", "measure accuracy, size and speed against fp32"),
     "compare": ("apps.compare", "set what was planned beside what was measured"),
     "report": ("apps.report", "draw a report as one HTML page"),
+    "doctor": ("apps.doctor", "say what this machine has for running engines, what it lacks, and the mend"),
     "demo": ("apps.wildfire.demo", "the whole path once, on wildfire pictures"),
 }
 

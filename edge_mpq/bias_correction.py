@@ -7,6 +7,7 @@ inputs that the layers already quantized and corrected give it, in one pass.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import fx
@@ -31,7 +32,9 @@ def correct(
     corrected = {
         node.name: node
         for node in quantized.graph.nodes
-        if node.name in layers and node.args[1].op == "call_module" and ir.tensor_argument(quantized, node, 2) is not None
+        if node.name in layers
+        and node.args[1].op == "call_module"
+        and ir.tensor_argument(quantized, node, 2) is not None
     }
     shifts: dict[str, torch.Tensor] = {}
     seen = 0
@@ -65,7 +68,9 @@ def _shifts(
     graph: fx.GraphModule, batch: torch.Tensor, corrected: dict[str, fx.Node], floats: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """The shift of each corrected layer on one batch, later layers seeing the earlier ones corrected."""
-    run, values, shifts = PartialRun(graph), {}, {}
+    run = PartialRun(graph)
+    values: dict[fx.Node, Any] = {}
+    shifts: dict[str, torch.Tensor] = {}
     last = {argument: node for node in graph.graph.nodes for argument in node.all_input_nodes}
     for node in graph.graph.nodes:
         if node.op == "output":

@@ -82,4 +82,3 @@ def ranges_of(
         raise CalibrationError("there is no calibration picture", "give --data a folder with pictures")
     table = {name: watcher.range() for name, watcher in watchers.items()}
     return RangeTable(table, rule, seen, state.hexdigest()[:16])
-

@@ -1,15 +1,16 @@
 """A family's door: its methods are the files of its folder, found by listing it."""
+
 import importlib
-import os
+import pkgutil
 
 from edge_mpq.errors import UsageError
 
 
 def names(package):
     """Every method of ``package`` (an imported family), alphabetically."""
-    folder = os.path.dirname(package.__file__)
-    stems = [name[:-3] for name in os.listdir(folder) if name.endswith(".py") and not name.startswith("_")]
-    return sorted(stem for stem in stems if stem != "base")
+    # pkgutil also lists a folder inside a zip, which a bundle's code is.
+    stems = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg]
+    return sorted(stem for stem in stems if stem != "base" and not stem.startswith("_"))
 
 
 def get(package, name):

@@ -64,7 +64,7 @@ def second_moments(
     for batch in progress(batches, "second moments"):
         run.run(inputs_of(batch))
         for name, node in nodes.items():
-            columns = columns_of(node, run.values[node.args[0]])  # type: ignore[arg-type]
+            columns = columns_of(node, run.values[node.args[0]])
             if columns.shape[2] > MOST_COLUMNS:
                 columns = columns[:, :, torch.randint(columns.shape[2], (MOST_COLUMNS,), generator=draw)]
             sums[name] = sums.get(name, 0) + columns @ columns.transpose(1, 2)

@@ -3,6 +3,7 @@
 torch is imported where a model or a weight file is read, so naming a factory of
 something else (a data set) does not wait for it.
 """
+
 import difflib
 import importlib
 import inspect

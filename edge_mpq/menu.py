@@ -41,7 +41,9 @@ def menu_of(layers: Sequence[LayerSpec], target: Target, names: Sequence[str] | 
     # A layer that must stay float takes those tied to it along.
     bound = {layer.tie for layer in layers if layer.tie is not None and menu[layer.name] == [FLOAT]}
     return {
-        layer.name: [FLOAT, *menu[layer.name]] if layer.tie in bound and FLOAT not in menu[layer.name] else menu[layer.name]
+        layer.name: [FLOAT, *menu[layer.name]]
+        if layer.tie in bound and FLOAT not in menu[layer.name]
+        else menu[layer.name]
         for layer in layers
     }
 

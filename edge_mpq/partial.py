@@ -5,6 +5,7 @@ the model.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import fx
@@ -17,7 +18,7 @@ class PartialRun:
 
     def __init__(self, graph: fx.GraphModule):
         self.graph, self.output = graph, ir.outputs(graph)
-        self.values: dict[fx.Node, object] = {}
+        self.values: dict[fx.Node, Any] = {}
         self._after: dict[tuple[fx.Node, ...], list[fx.Node]] = {}
 
     def run(self, batch: torch.Tensor) -> torch.Tensor:
@@ -28,21 +29,21 @@ class PartialRun:
                 self.values[node] = batch
             elif node.op != "output":
                 self.values[node] = self.compute(node, self.values)
-        return self.values[self.output]  # type: ignore[return-value]
+        return self.values[self.output]
 
     def rerun(
         self, changed: Mapping[fx.Node, torch.Tensor], rounders: Mapping[fx.Node, Callable] | None = None
     ) -> torch.Tensor:
-        """The output if ``changed`` nodes had those values and nodes of ``rounders`` read their first argument rounded."""
+        """The output if ``changed`` nodes had those values, and nodes of ``rounders`` read their input rounded."""
         rounders = rounders or {}
         values = dict(self.values)
         values.update(changed)
         for node in self._following((*changed, *rounders)):
             if node not in changed:
                 values[node] = self.compute(node, values, rounders.get(node))
-        return values[self.output]  # type: ignore[return-value]
+        return values[self.output]
 
-    def compute(self, node: fx.Node, values: Mapping[fx.Node, object], rounder: Callable | None = None) -> object:
+    def compute(self, node: fx.Node, values: Mapping[fx.Node, Any], rounder: Callable | None = None) -> Any:
         """The value of one node from the values of its arguments."""
         arguments = fx.node.map_arg(node.args, values.__getitem__)
         keywords = fx.node.map_arg(node.kwargs, values.__getitem__)
@@ -52,7 +53,7 @@ class PartialRun:
             return ir.attribute(self.graph, str(node.target))
         if node.op == "call_module":
             return self.graph.get_submodule(str(node.target))(*arguments, **keywords)
-        return node.target(*arguments, **keywords)  # type: ignore[operator]
+        return node.target(*arguments, **keywords)
 
     def _following(self, starts: tuple[fx.Node, ...]) -> list[fx.Node]:
         """``starts`` and every node that depends on one, in order."""

@@ -79,7 +79,9 @@ def plan(
     if drop is None:
         return planned()
     if validation is None:
-        raise PlanError(f"budget {wanted} speaks of accuracy, and there is no validation data", "give validation batches")
+        raise PlanError(
+            f"budget {wanted} speaks of accuracy, and there is no validation data", "give validation batches"
+        )
     return cheapest_within(drop, planned, graph, board, ranges, calibration, validation, tables["size"], progress)
 
 

@@ -3,6 +3,7 @@
 A library function takes ``progress``: a callable ``progress(iterable, what, total)`` that
 yields the same items.  :func:`silent` is the default; apps/terminal.py draws a bar.
 """
+
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 

@@ -17,7 +17,7 @@ from edge_mpq import graph as ir
 from edge_mpq import quantizers
 from edge_mpq.errors import PlanError
 from edge_mpq.placement import Point, points_of
-from edge_mpq.quantizers.affine import weight_range
+from edge_mpq.quantizers.affine import AffineQuantizer, weight_range
 from edge_mpq.records import formats
 from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
@@ -71,9 +71,7 @@ def _check_ranges(points: list[Point], ranges: RangeTable) -> None:
         )
 
 
-def activation_quantizers(
-    points: list[Point], target: Target, ranges: RangeTable
-) -> Iterator[tuple[Point, nn.Module]]:
+def activation_quantizers(points: list[Point], target: Target, ranges: RangeTable) -> Iterator[tuple[Point, nn.Module]]:
     """Each point with its quantizer; points of one group get the union of their ranges."""
     low: dict[str, float] = {}
     high: dict[str, float] = {}
@@ -146,8 +144,8 @@ def round_biases(model: fx.GraphModule) -> None:
     for name, nodes in ir.weighted(model).items():
         grid, source = weight_quantizer(model, name), nodes[0].args[0]
         bias = ir.tensor_argument(model, nodes[0], 2)
-        read = model.get_submodule(source.target) if source.op == "call_module" else None
-        if bias is None or not hasattr(grid, "bits") or not hasattr(read, "bits"):
+        read = model.get_submodule(str(source.target)) if source.op == "call_module" else None
+        if bias is None or not isinstance(grid, AffineQuantizer) or not isinstance(read, AffineQuantizer):
             continue
         step = read.scale * grid.scale.repeat(len(bias) // len(grid.scale))
         ir.set_parameter(model, str(nodes[0].args[2].target), torch.round(bias / step) * step)

@@ -70,7 +70,9 @@ def write(
         float_onnx = onnx_from_torch.onnx_from_graph(graph, target.opset)
         files = {"fp32": "fp32.onnx", "model": "model.onnx", "plan": "plan.json", "ranges": "ranges.json"}
         document.write_bytes(half / files["fp32"], float_onnx.SerializeToString())
-        document.write_bytes(half / files["model"], quantized_onnx(float_onnx, graph, mixed, target).SerializeToString())
+        document.write_bytes(
+            half / files["model"], quantized_onnx(float_onnx, graph, mixed, target).SerializeToString()
+        )
         if uniform is not None:
             files["int8"] = "int8.onnx"
             form = quantized_onnx(float_onnx, graph, uniform, target)

@@ -2,6 +2,7 @@
 
 A board file: it needs what the engine needs, and no torch.
 """
+
 import argparse
 import json
 import os

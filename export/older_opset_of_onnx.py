@@ -5,6 +5,8 @@ TensorRT up to 8.6 reads an opset-18 ReduceMean as "over all axes" without a wor
 every operation is either known to be the same, rewritten here, or refused by name.
 """
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -28,7 +30,9 @@ SAME = frozenset(
 def lower(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """``model`` in ``opset``, 13 to 17; ExportError names every node that has no older form."""
     if not OLDEST <= opset < 18:
-        raise ExportError(f"opset {opset} is not one of 13 to 17", "choose a target whose parser reads opset 13 or newer")
+        raise ExportError(
+            f"opset {opset} is not one of 13 to 17", "choose a target whose parser reads opset 13 or newer"
+        )
     constants = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
     older, faults = [], []
     for node in model.graph.node:
@@ -66,7 +70,7 @@ def _attributes(node: onnx.NodeProto) -> dict:
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 
-def _like(node: onnx.NodeProto, op: str, inputs: list[str], outputs: list[str], name: str, **attributes: object):
+def _like(node: onnx.NodeProto, op: str, inputs: list[str], outputs: list[str], name: str, **attributes: Any):
     made = helper.make_node(op, inputs, outputs, name=name, **attributes)
     made.metadata_props.extend(node.metadata_props)
     return made

@@ -60,7 +60,9 @@ def _moves(surgeon: gs.Graph) -> None:
         moved = gs.Node(node.op, node.name, attrs=dict(node.attrs), inputs=list(node.inputs), outputs=[codes])
         moved.inputs[0] = before.inputs[0]
         if node.op == "Pad":
-            if len(node.inputs) > 2 and not (isinstance(node.inputs[2], gs.Constant) and not node.inputs[2].values.any()):
+            if len(node.inputs) > 2 and not (
+                isinstance(node.inputs[2], gs.Constant) and not node.inputs[2].values.any()
+            ):
                 continue  # only zero is known to be on the grid
             if node.attrs.get("mode", "constant") == "constant":
                 zero = gs.Constant(node.name + "_fill", np.array(before.inputs[2].values))
@@ -82,7 +84,10 @@ def _slices(surgeon: gs.Graph) -> None:
         both = [first.inputs[1:], node.inputs[1:]]
         if not all(len(part) == 4 and all(isinstance(item, gs.Constant) for item in part) for part in both):
             continue
-        if set(first.inputs[3].values) & set(node.inputs[3].values) or min(*first.inputs[3].values, *node.inputs[3].values) < 0:
+        if (
+            set(first.inputs[3].values) & set(node.inputs[3].values)
+            or min(*first.inputs[3].values, *node.inputs[3].values) < 0
+        ):
             continue
         merged = [
             gs.Constant(f"{node.name}_both_{index}", np.concatenate([one.values, other.values]))

@@ -31,6 +31,7 @@ def onnx_from_graph(graph: fx.GraphModule, opset: int) -> onnx.ModelProto:
     than an operation of the model.
     """
     program = _exported(graph)
+    assert program.exported_program is not None
     model: onnx.ModelProto = program.model_proto
     origins = _origins(program.exported_program)
     _name_nodes(model, graph, origins)
@@ -55,7 +56,9 @@ def _exported(graph: fx.GraphModule) -> "torch.onnx.ONNXProgram":
             program = torch.onnx.export(exported, dynamo=True, opset_version=NEWEST_OPSET, optimize=True, verbose=False)
     except Exception as error:
         text = str(error).strip().splitlines()
-        raise ExportError(f"torch cannot write this model as ONNX ({text[0] if text else error})", "see the cause") from error
+        raise ExportError(
+            f"torch cannot write this model as ONNX ({text[0] if text else error})", "see the cause"
+        ) from error
     finally:
         logger.setLevel(level)
     assert program is not None
@@ -100,7 +103,7 @@ def _rename_values(model: onnx.ModelProto, names: dict[str, str]) -> None:
 def _name_nodes(model: onnx.ModelProto, graph: fx.GraphModule, origins: dict[str, str]) -> None:
     layers = {node.name: name for name, nodes in ir.weighted(graph).items() for node in nodes}
     # A tensor may be called like a layer (``self.linear``): the layer's name is its own.
-    reserved, taken = set(layers.values()), set()
+    reserved, taken = set(layers.values()), set[str]()
     for node in model.graph.node:
         text = next((item.value for item in node.metadata_props if item.key == ORIGIN), "")
         decomposed = text[1:].split(" ", 1)[0]

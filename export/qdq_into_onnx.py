@@ -99,7 +99,11 @@ class _Editor:
     def layer(self, name: str, source: fx.Node, quantized: fx.GraphModule) -> None:
         """The weight and bias of one layer, from the simulated graph."""
         node = next(
-            (item for item in self.surgeon.nodes if self.sources.get(item.name) == source.name and item.op in WEIGHTED_OPS),
+            (
+                item
+                for item in self.surgeon.nodes
+                if self.sources.get(item.name) == source.name and item.op in WEIGHTED_OPS
+            ),
             None,
         )
         if node is None:
@@ -121,7 +125,7 @@ class _Editor:
 
     def _weight(self, name: str, grid: AffineQuantizer, weight: torch.Tensor, turned: bool) -> gs.Variable:
         """The rounded weight, behind its Q and DQ."""
-        codes, axis = grid.integers(weight).numpy(), grid.axis
+        codes, axis = grid.integers(weight).numpy(), grid.axis or 0
         if turned:
             codes, axis = codes.T, 1 - axis
         scale = self.constant(name + ".weight_scale", grid.scale.numpy())
@@ -140,7 +144,9 @@ class _Editor:
     def _add(self, op: str, name: str, inputs: list, output: gs.Variable, axis: int) -> None:
         self.surgeon.nodes.append(gs.Node(op, name, attrs={"axis": axis}, inputs=inputs, outputs=[output]))
 
-    def _bias(self, node: gs.Node, source: fx.Node, quantized: fx.GraphModule) -> tuple[gs.Node, int, np.ndarray] | None:
+    def _bias(
+        self, node: gs.Node, source: fx.Node, quantized: fx.GraphModule
+    ) -> tuple[gs.Node, int, np.ndarray] | None:
         """(the node that adds the bias, its input index, the value), None without a bias."""
         if len(source.args) < 3 or source.args[2] is None:
             return None

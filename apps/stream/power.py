@@ -114,8 +114,10 @@ class Sampler(object):
         self._stopping.clear()
         self._samples, self._hottest = [], None
         self.sample()
-        self._thread = threading.Thread(target=self._run, name="power", daemon=True)
-        self._thread.start()
+        # Where there is no rail, a thread would only disturb what is measured.
+        if self.reads_power:
+            self._thread = threading.Thread(target=self._run, name="power", daemon=True)
+            self._thread.start()
 
     def stop(self):
         """End; the Power since ``start``."""

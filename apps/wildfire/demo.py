@@ -38,7 +38,7 @@ from edge_mpq.training import amp
 
 # Sized for under five minutes on two cores; --scale makes all of it larger.
 TRAIN, TEST, EPOCHS, FRAMES, SIDE = 2400, 400, 10, 150, 64
-BUDGET = "size<=0.2x,latency<=0.7x"
+BUDGET, FORMATS = "size<=0.18x", ["w8a8", "w4a8"]
 
 
 def main(argv: list[str]) -> int:
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     work, facts = _trained(out, args.scale)
     commands = ["edge-mpq demo" + (" " + shlex.join(argv) if argv else "")]
     bundle_folder = str(out / "bundle")
-    report = quantize_into(bundle_folder, work, Options(budget=BUDGET), commands)
+    report = quantize_into(bundle_folder, work, Options(BUDGET, formats=FORMATS), commands)
     if photos is not None:
         facts.update(_on_photographs(bundle_folder, photos, work.recipe))
     flight = _flight(out, bundle_folder)
@@ -72,14 +72,18 @@ def main(argv: list[str]) -> int:
     files.write(out / "report.html", page.render(report), [out / "report.json"])
     say(text.summary(report))
     say(f"page: {out / 'report.html'}")
-    return finish({"report": str(out / "report.json"), "page": str(out / "report.html"), **summaries(report)}, args.json)
+    return finish(
+        {"report": str(out / "report.json"), "page": str(out / "report.html"), **summaries(report)}, args.json
+    )
 
 
 def _photographs(folder: str) -> DataSet:
     """Both halves of a folder of photographs; DataError unless its classes are those of FLAME."""
     data = open_folder(folder)
     if list(data.classes) != list(flame.CLASSES):
-        raise DataError(f"{folder} holds {', '.join(data.classes)}", "put photographs into " + " and ".join(flame.CLASSES))
+        raise DataError(
+            f"{folder} holds {', '.join(data.classes)}", "put photographs into " + " and ".join(flame.CLASSES)
+        )
     return data
 
 
@@ -96,13 +100,14 @@ def _trained(out: Path, scale: float) -> tuple[Work, dict[str, object]]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     started = time.perf_counter()
     log = amp.fit(model, lambda epoch: _shuffled(values, labels, epoch), epochs, device=device, progress=bar)
-    say(f"trained on {device} in {amp.precision(torch.device(device))}: loss {log[-1].loss:.3f}, {log[-1].right:.1%} right")
+    kind = str(amp.precision(torch.device(device))).removeprefix("torch.")
+    say(f"trained on {device} in {kind}: loss {log[-1].loss:.3f}, {log[-1].right:.1%} right")
     save_file(model.state_dict(), out / "model.safetensors")
     facts = {
         "training_s": time.perf_counter() - started,
         "training_pictures": count,
         "training_loss": log[-1].loss,
-        "training_precision": str(amp.precision(torch.device(device))).removeprefix("torch."),
+        "training_precision": kind,
     }
     calibration = Calibration(data.train, recipe, 256)
     example = next(iter(calibration))[:1]
@@ -111,7 +116,9 @@ def _trained(out: Path, scale: float) -> tuple[Work, dict[str, object]]:
 
 def _read(data: DataSet, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
     pairs = list(bar(batches(data.train, recipe, 64), "reading pictures", -(-len(data.train) // 64)))
-    return torch.from_numpy(np.concatenate([v for v, _ in pairs])), torch.from_numpy(np.concatenate([y for _, y in pairs]))
+    return torch.from_numpy(np.concatenate([v for v, _ in pairs])), torch.from_numpy(
+        np.concatenate([y for _, y in pairs])
+    )
 
 
 def _shuffled(values: torch.Tensor, labels: torch.Tensor, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

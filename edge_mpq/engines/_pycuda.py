@@ -12,7 +12,6 @@ import pycuda.driver as driver
 from edge_mpq.engines import cuda
 from edge_mpq.errors import EngineError
 
-
 if not hasattr(driver.Device, "retain_primary_context"):  # before pycuda 2020.1
     raise ImportError("this pycuda knows no primary context")
 

@@ -237,10 +237,10 @@ class Runtime(Device):
         self._call("cudaStreamEndCapture", stream, ctypes.byref(graph))
         try:
             if hasattr(self._library, "cudaGraphInstantiateWithFlags"):
-                return self._make("cudaGraphInstantiateWithFlags", graph, 0)
-            return self._make("cudaGraphInstantiate", graph, None, None, 0)  # until CUDA 11.3
+                return self._make("cudaGraphInstantiateWithFlags", graph.value, 0)
+            return self._make("cudaGraphInstantiate", graph.value, None, None, 0)  # until CUDA 11.3
         finally:
-            self._call("cudaGraphDestroy", graph)
+            self._call("cudaGraphDestroy", graph.value)
 
     def launch(self, graph, stream):
         """Enqueue a captured graph."""

@@ -4,6 +4,7 @@
 optimized graph gives the same answers, and writes it with a card that says which kernel
 each layer really got.  ``open`` runs that file with no further optimization.
 """
+
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import platform
 import shutil
 import tempfile
 import time
-from typing import Dict
+from typing import Dict, Set
 
 import numpy as np
 
@@ -38,7 +39,8 @@ def _library():
 
 def device():
     """What the engine is tied to: the processor's name and its vector extensions."""
-    name, flags = platform.machine(), set()
+    name = platform.machine()
+    flags: Set[str] = set()
     try:
         with io.open("/proc/cpuinfo") as stream:
             for line in stream:
@@ -50,8 +52,8 @@ def device():
                     break
     except OSError:
         pass  # not Linux: the machine type has to do
-    wide = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm") if flag in flags]
-    return " ".join([name] + wide)
+    known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+    return " ".join([name] + [flag for flag in known if flag in flags])
 
 
 def _options(threads):
@@ -71,7 +73,9 @@ def _session(path, options):
     except Exception as error:  # its own exception classes share no base
         text = str(error).strip().splitlines()
         raise EngineError(
-            "onnxruntime {} cannot load {} ({})".format(runtime.__version__, path, text[0][:200] if text else "no reason"),
+            "onnxruntime {} cannot load {} ({})".format(
+                runtime.__version__, path, text[0][:200] if text else "no reason"
+            ),
             "is it a whole ONNX file? export it again",
         ) from error
 
@@ -132,7 +136,7 @@ def named_after_layers(onnx_path, optimized_path):
 
     owners = owner_of_tensors(onnx.load(onnx_path, load_external_data=False))
     optimized = onnx.load(optimized_path, load_external_data=False)
-    found = {}  # type: Dict[str, str]
+    found: Dict[str, str] = {}
     for node in optimized.graph.node:
         if node.op_type in WEIGHTED:
             owner = owner_of_node(node.name, list(node.output), owners)
@@ -144,7 +148,7 @@ def named_after_layers(onnx_path, optimized_path):
 
 def owner_of_tensors(model):
     """tensor or node name -> the layer it comes from: the last weighted node on the way to it."""
-    owners = {}  # type: Dict[str, str]
+    owners: Dict[str, str] = {}
     for node in model.graph.node:
         if node.op_type in WEIGHTED:
             owner = node.name
@@ -160,7 +164,11 @@ def owner_of_tensors(model):
 def owner_of_node(name, outputs, owners):
     """The layer of an optimized node: by its name, its name before a suffix, or the tensor it writes."""
     for candidate in [name] + outputs:
-        for stem in (candidate, candidate.split("_token_")[0], candidate[: -len("_nchwc")] if candidate.endswith("_nchwc") else ""):
+        for stem in (
+            candidate,
+            candidate.split("_token_")[0],
+            candidate[: -len("_nchwc")] if candidate.endswith("_nchwc") else "",
+        ):
             if owners.get(stem):
                 return owners[stem]
     return ""
@@ -205,7 +213,7 @@ class OrtEngine(Engine):
                 events = json.load(stream)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        times = {}  # type: Dict[str, float]
+        times: Dict[str, float] = {}
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
                 owner = owners.get(event["name"][: -len("_kernel_time")], "")

@@ -3,10 +3,12 @@
 The engine file is the compiled model as OpenVINO exports it, tied to the processor and
 the OpenVINO version that compiled it.
 """
+
 import io
 import os
 import platform
 import time
+from typing import Dict
 
 from edge_mpq.engines import base
 from edge_mpq.engines.base import Engine, LayerTime, TensorSpec
@@ -130,7 +132,8 @@ class OpenVinoEngine(Engine):
     def profile(self, batch, runs=50):
         """Mean ms of each layer; operations between layers count to the layer before them."""
         self.check(batch)
-        known, times, current = set(self.card.got), {}, ""
+        known, current = set(self.card.got if self.card else ()), ""
+        times: Dict[str, float] = {}
         for _ in range(runs):
             self.request.infer({0: batch})
             for item in self.request.get_profiling_info():

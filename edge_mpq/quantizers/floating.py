@@ -57,5 +57,7 @@ def quantizer(form: Format, low: torch.Tensor, high: torch.Tensor, symmetric: bo
     if form.name in CASTS:
         return CastQuantizer(form)
     reach = torch.maximum(-torch.as_tensor(low).float(), torch.as_tensor(high).float())
-    scale = torch.where(reach > 0, reach / form.largest, torch.ones_like(reach))
+    scale = reach / form.largest
+    # A range of nothing but zero, or of what divides to zero, may take any scale.
+    scale = torch.where(scale > torch.finfo(torch.float32).tiny, scale, torch.ones_like(scale))
     return FloatQuantizer(scale, form, axis)

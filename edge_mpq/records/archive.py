@@ -118,6 +118,12 @@ class Archive(object):
         for name in self.names(data=False):
             self._copy(name, None)
 
+    def check(self):
+        """Raise BundleError unless every entry is what the list says."""
+        self.check_code()
+        for name in self.names(data=True):
+            self._copy(name, None)
+
     def unpack(self, folder):
         """Write the data entries to ``folder``, whole or not at all; another may do so meanwhile."""
         folder = os.path.abspath(str(folder))

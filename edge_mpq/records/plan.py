@@ -58,7 +58,7 @@ class PrecisionPlan(NamedTuple):
                     faults.append(
                         "layer {!r} asks for {} {}, {} runs {}".format(name, asked, role, target.name, ", ".join(runs))
                     )
-        first = {}  # type: Dict[str, str]
+        first: Dict[str, str] = {}
         for layer in layers:
             if layer.tie is None or layer.name not in self.choices:
                 continue
@@ -103,7 +103,7 @@ def load(path):
 
 def from_fields(fields):
     """The plan in ``fields`` of a decoded record."""
-    choices = {}  # type: Dict[str, Choice]
+    choices: Dict[str, Choice] = {}
     for index, row in enumerate(fields.take("choices", list, [])):
         inner = document.Fields(row, "choice {}".format(index))
         name = inner.take("layer", str)

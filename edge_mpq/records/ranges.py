@@ -28,7 +28,7 @@ def save(path, table):
 def load(path):
     """Read a table; RecordError names every fault."""
     fields = document.load(path, KIND, VERSION)
-    tensors = {}  # type: Dict[str, Tuple[float, float]]
+    tensors: Dict[str, Tuple[float, float]] = {}
     for name, pair in fields.take("tensors", dict, {}).items():
         numbers = isinstance(pair, list) and len(pair) == 2
         if not numbers or not all(isinstance(end, (int, float)) and abs(end) < 1e38 for end in pair):

@@ -25,15 +25,14 @@ DAMPING = 0.01
 
 def apply(quantized: fx.GraphModule, graph: fx.GraphModule, batches: Iterable, progress: Progress = silent) -> None:
     """Replace the weights of narrow layers in ``quantized`` by rounded ones, in place."""
-    layers = {
-        name: nodes[0] for name, nodes in ir.weighted(graph).items() if _is_narrow(quantized, name, nodes[0])
-    }
+    layers = {name: nodes[0] for name, nodes in ir.weighted(graph).items() if _is_narrow(quantized, name, nodes[0])}
     if not layers:
         return
     moments = second_moments(graph, layers, batches, progress)
     for name, node in progress(layers.items(), "rounding with feedback"):
         grid = simulation.weight_quantizer(quantized, name)
         path = str(node.args[1].target)
+        assert isinstance(grid, AffineQuantizer)
         weight = ir.attribute(quantized, path).detach()
         ir.set_parameter(quantized, path, rounded(weight, moments[name], grid, groups_of(node)))
 

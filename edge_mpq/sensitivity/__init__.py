@@ -18,7 +18,6 @@ from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
 
 
-
 class Sensitivity(Protocol):
     """What a file of this folder offers."""
 

@@ -76,6 +76,8 @@ def widen(row: dict[Pair, float]) -> dict[Pair, float]:
         return formats.get(pair[0]).bits, formats.get(pair[1]).bits
 
     return {
-        pair: max(harm for other, harm in row.items() if bits(other)[0] >= bits(pair)[0] and bits(other)[1] >= bits(pair)[1])
+        pair: max(
+            harm for other, harm in row.items() if bits(other)[0] >= bits(pair)[0] and bits(other)[1] >= bits(pair)[1]
+        )
         for pair in row
     }

@@ -14,11 +14,11 @@ from torch import fx
 from torch.nn import functional
 
 from edge_mpq import graph as ir
+from edge_mpq.allocators import ScoreTable
 from edge_mpq.calibration import inputs_of
+from edge_mpq.cost import Menu
 from edge_mpq.errors import CalibrationError
 from edge_mpq.partial import PartialRun
-from edge_mpq.allocators import ScoreTable
-from edge_mpq.cost import Menu
 from edge_mpq.progress import Progress, silent
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
@@ -69,6 +69,7 @@ def _weight(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
     return ir.attribute(graph, str(node.args[1].target)).detach()
 
 
+@torch.enable_grad()
 def _gradients(
     graph: fx.GraphModule, nodes: dict[str, list[fx.Node]], values: torch.Tensor, draw: torch.Generator
 ) -> dict[str, tuple[torch.Tensor, list[tuple[fx.Node, torch.Tensor, torch.Tensor]]]]:

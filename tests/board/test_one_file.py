@@ -1,0 +1,77 @@
+"""The one-file bundle under a real Python 3.6 with what a board has: numpy and OpenCV.
+
+The interpreter is the one in EDGE_MPQ_PYTHON36, else that of pyenv; what needs numpy and
+OpenCV is skipped where it has none.  Importing torch or onnx there fails the test.
+"""
+
+import functools
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_mpq.records import report as reports
+from tests.attacks.packing import packed
+
+TRAPS = ("torch", "torchvision", "onnx", "onnx_graphsurgeon", "rich", "scipy", "matplotlib")
+
+
+@functools.lru_cache(maxsize=1)
+def _interpreter() -> str:
+    pyenv = sorted(Path.home().glob(".pyenv/versions/3.6*/bin/python"))
+    named = os.environ.get("EDGE_MPQ_PYTHON36") or (str(pyenv[-1]) if pyenv else "")
+    if not named:
+        pytest.skip("no Python 3.6; set EDGE_MPQ_PYTHON36 to one")
+    done = subprocess.run([named, "--version"], capture_output=True, text=True, check=True)
+    version = (done.stdout or done.stderr).strip()
+    if not version.startswith("Python 3.6"):
+        pytest.skip(f"{named} is {version}, not 3.6")
+    return named
+
+
+@functools.lru_cache(maxsize=1)
+def _has_numpy() -> bool:
+    code = "import importlib.util as u; print(all(u.find_spec(name) for name in ('numpy', 'cv2')))"
+    return subprocess.run([_interpreter(), "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+@pytest.fixture(scope="module")
+def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packed(tmp_path_factory.mktemp("python36"))
+
+
+@pytest.fixture
+def run(pyz: Path, tmp_path: Path):
+    """Run a verb of the file; its output."""
+    (tmp_path / "trap").mkdir()
+    for name in TRAPS:
+        (tmp_path / "trap" / f"{name}.py").write_text("raise SystemError('imported on the board: ' + __name__)")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "trap"), "EDGE_MPQ_CACHE": str(tmp_path / "cache")}
+
+    def run(*words: str) -> str:
+        line = [_interpreter(), "-B", str(pyz), *words]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr and "imported on the board" not in done.stderr + done.stdout
+        return done.stdout
+
+    return run
+
+
+def test_doctor_and_report_need_the_standard_library_only(run) -> None:
+    told = json.loads(run("doctor", "--json"))
+    python = [row for row in told["findings"] if row["name"] == "Python"][0]
+    assert python["state"] == "ok" and python["found"].startswith("3.6.")
+    assert run("report").startswith("fire on a host")
+
+
+def test_run_and_bench(run, tmp_path: Path) -> None:
+    if not _has_numpy():
+        pytest.skip(f"{_interpreter()} has no numpy and cv2; EDGE_MPQ_PYTHON36 may name one that has")
+    assert json.loads(run("run", "--backend", "replay", "--headless", "--json"))["frames"] == 3
+    run("bench", "--backend", "replay", "--turns", "2", "--warm", "0")
+    report = reports.load(tmp_path / "report.json")
+    assert [made.name for made in report.variants] == ["fp32", "mixed"]
+    assert report.machine["python"].startswith("3.6.")

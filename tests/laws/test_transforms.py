@@ -1,0 +1,154 @@
+"""Laws that every transform keeps, present and future, and where normalizations fold and where they stay."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from edge_mpq import graph as ir
+from edge_mpq import transforms
+from edge_mpq.errors import UsageError
+from tests import toys
+
+every_transform = pytest.mark.parametrize("name", transforms.names())
+
+
+class Twice(nn.Module):
+    """One convolution applied twice, a normalization behind the second time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.shared(functional.relu(self.shared(pictures))))
+
+
+class ReadTwice(nn.Module):
+    """A convolution whose output is read beside its normalization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        x = self.conv(pictures)
+        return x + self.norm(x)
+
+
+class Tokens(nn.Module):
+    """A linear over tokens; BatchNorm1d normalizes the tokens, not the linear's outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(16, 16), nn.BatchNorm1d(16)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.linear(pictures.mean(1)))
+
+
+def chain(*modules: nn.Module) -> nn.Module:
+    return nn.Sequential(*modules)
+
+
+FOLDING = {
+    "convolution": lambda: chain(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)),
+    "convolution without bias": lambda: chain(nn.Conv2d(3, 5, 3, bias=False), nn.BatchNorm2d(5)),
+    "same padding": lambda: chain(nn.Conv2d(3, 5, 3, padding="same"), nn.BatchNorm2d(5)),
+    "depthwise": lambda: chain(nn.Conv2d(3, 6, 3, groups=3, bias=False), nn.BatchNorm2d(6)),
+    "transposed": lambda: chain(nn.ConvTranspose2d(3, 4, 2, 2), nn.BatchNorm2d(4)),
+    "transposed in groups": lambda: chain(nn.ConvTranspose2d(3, 6, 3, groups=3, bias=False), nn.BatchNorm2d(6)),
+    "one dimension": lambda: chain(nn.Flatten(2), nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4)),
+    "linear": lambda: chain(nn.Flatten(1), nn.Linear(768, 5, bias=False), nn.BatchNorm1d(5)),
+    "without gain": lambda: chain(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5, affine=False)),
+    "two in a row": lambda: chain(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.BatchNorm2d(5)),
+}
+STAYING = {
+    "first": lambda: chain(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1)),
+    "behind an activation": lambda: chain(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)),
+    "behind a shared layer": Twice,
+    "behind a layer read twice": ReadTwice,
+    "behind a linear over tokens": Tokens,
+}
+CASES = {**FOLDING, **STAYING}
+
+
+def traced(case: str) -> tuple[nn.Module, torch.fx.GraphModule]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        made = CASES[case]()
+        for module in made.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and not module.affine:
+                module.running_var.uniform_(0.2, 1.0)
+                return made.eval(), ir.trace(made, toys.pictures(1))
+        made = toys.settled(made)
+    return made, ir.trace(made, toys.pictures(1))
+
+
+def norms(graph: torch.fx.GraphModule) -> int:
+    return sum(node.target in ir.BATCH_NORM for node in graph.graph.nodes)
+
+
+def test_the_door_lists_the_transforms() -> None:
+    assert "batchnorm_fold" in transforms.names()
+    with pytest.raises(UsageError, match="choose one of .*batchnorm_fold"):
+        transforms.get("nothing")
+
+
+@every_transform
+@pytest.mark.parametrize("case", CASES)
+@torch.no_grad()
+def test_the_float_function_stays(name, case):
+    made, graph = traced(case)
+    before = {key: value.clone() for key, value in made.state_dict().items()}
+    changed = transforms.get(name).apply(graph)
+    for count in (1, 5):
+        x = toys.pictures(count, seed=count)
+        assert torch.allclose(changed(x), made(x), rtol=1e-5, atol=1e-5)
+    assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())
+    changed.graph.lint()
+
+
+@every_transform
+@pytest.mark.parametrize("kind", toys.KINDS)
+@torch.no_grad()
+def test_toy_models_stay_too_and_a_second_time_changes_nothing(name, kind):
+    graph = transforms.get(name).apply(ir.trace(toys.model(kind), toys.pictures(1)))
+    x = toys.pictures(4, seed=7)
+    once = graph(x)
+    assert torch.allclose(once, toys.model(kind)(x), rtol=1e-5, atol=1e-5)
+    names = [node.name for node in graph.graph.nodes]
+    assert torch.allclose(transforms.get(name).apply(graph)(x), once, rtol=1e-5, atol=1e-5)
+    assert [node.name for node in graph.graph.nodes] == names
+
+
+@every_transform
+def test_layers_keep_their_names(name):
+    graph = ir.trace(toys.model("residual"), toys.pictures(1))
+    before = list(ir.weighted(graph))
+    assert list(ir.weighted(transforms.get(name).apply(graph))) == before
+
+
+# What is peculiar to folding normalizations.
+
+
+@pytest.mark.parametrize("case", FOLDING)
+def test_normalizations_behind_a_layer_are_folded(case):
+    _, graph = traced(case)
+    assert norms(graph) > 0
+    assert norms(transforms.get("batchnorm_fold").apply(graph)) == 0
+
+
+@pytest.mark.parametrize("case", STAYING)
+def test_other_normalizations_stay(case):
+    _, graph = traced(case)
+    assert norms(graph) == 1
+    assert norms(transforms.get("batchnorm_fold").apply(graph)) == 1
+
+
+def test_a_folded_layer_has_a_bias_under_its_own_name():
+    _, graph = traced("convolution without bias")
+    graph = transforms.get("batchnorm_fold").apply(graph)
+    (node,) = ir.weighted(graph)["0"]
+    assert str(node.args[2].target) == "0.bias"
+    assert "1.running_mean" not in graph.state_dict()

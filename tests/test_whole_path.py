@@ -1,0 +1,172 @@
+"""The whole path on a toy: every verb once, what it writes, and what it says to nonsense."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from edge_mpq.__main__ import main
+from edge_mpq.records import bundle as bundles
+from edge_mpq.records import plan as plans
+from edge_mpq.records import report as reports
+
+MODEL = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 2, 1, bias=False)
+        self.bn = nn.BatchNorm2d(16)
+        self.body = nn.Conv2d(16, 16, 3, 1, 1)
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, x):
+        x = self.bn(self.stem(x)).relu()
+        x = (x + self.body(x)).relu()
+        return self.head(x.mean((2, 3)))
+
+def make():
+    return Net()
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model file, a data set of red and blue pictures, and a bundle made from them."""
+    folder = tmp_path_factory.mktemp("path")
+    (folder / "net.py").write_text(MODEL)
+    draw = np.random.default_rng(0)
+    labels = np.arange(160) % 2
+    pictures = draw.integers(0, 120, (160, 16, 16, 3)).astype(np.uint8)
+    pictures[labels == 0, :, :, 0] += 120
+    pictures[labels == 1, :, :, 2] += 120
+    np.savez(
+        folder / "data.npz", x_train=pictures[:96], y_train=labels[:96], x_test=pictures[96:], y_test=labels[96:]
+    )
+    assert main(quantize(folder, folder / "bundle")) == 0
+    return folder
+
+
+def quantize(folder: Path, out: Path, *more: str) -> list[str]:
+    given = ["--model", f"{folder / 'net.py'}:make", "--data", str(folder / "data.npz"), "--out", str(out)]
+    return ["quantize", *given, "--calibration", "32", "--budget", "size<=5bits", "--formats", "w8a8", "w4a8", *more]
+
+
+def test_quantize_writes_a_bundle_that_holds_its_budget(place: Path) -> None:
+    bundle = bundles.open_folder(place / "bundle")
+    assert set(bundle.files) == {"fp32", "model", "int8", "plan", "ranges"}
+    report = reports.load(place / "bundle" / "report.json")
+    mixed = next(variant for variant in report.variants if variant.name == "mixed")
+    assert mixed.weight_bits <= 5
+    assert mixed.simulated_agreement is not None and mixed.simulated_agreement >= 0.98
+    assert all(row.got == row.asked for row in mixed.layers)
+
+
+def test_bench_run_report_and_compare_follow(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = str(place / "bundle")
+    assert main(["bench", bundle, "--data", str(place / "data.npz"), "--rounds", "2", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert set(said["variants"]) == {"fp32", "int8", "mixed"}
+    assert said["variants"]["fp32"]["agreement"] == 1.0
+    frames = place / "frames"
+    frames.mkdir()
+    for index in range(5):
+        cv2.imwrite(str(frames / f"{index}.png"), np.full((40, 60, 3), 40 * index, np.uint8))
+    assert main(["run", bundle, "--source", str(frames), "--headless", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["frames"] == 5
+    assert main(["report", bundle]) == 0
+    assert "<html" in (place / "bundle" / "report.html").read_text()
+    assert main(["compare", bundle, bundle, "--out", str(place / "compare.html")]) == 0
+    assert (place / "compare.html").is_file()
+
+
+def test_plan_then_export_then_build(place: Path) -> None:
+    given = ["--model", f"{place / 'net.py'}:make", "--data", str(place / "data.npz"), "--calibration", "32"]
+    assert main(["plan", *given, "--budget", "size<=0.3x", "--out", str(place / "plan.json")]) == 0
+    assert main(["export", *given, "--plan", str(place / "plan.json"), "--out", str(place / "exported")]) == 0
+    assert main(["build", str(place / "exported"), "--json"]) == 0
+    assert (place / "exported" / "engines" / "model.engine").is_file()
+    assert plans.load(place / "plan.json").choices == plans.load(place / "exported" / "plan.json").choices
+
+
+def test_a_nano_gets_no_quantize_nodes_and_its_parser_s_opset(place: Path) -> None:
+    out = place / "nano"
+    given = ["--model", f"{place / 'net.py'}:make", "--data", str(place / "data.npz"), "--calibration", "32"]
+    assert main(["quantize", *given, "--target", "jetson-nano", "--budget", "size<=0.6x", "--out", str(out)]) == 0
+    model = onnx.load(out / "model.onnx")
+    assert model.opset_import[0].version == 13
+    assert not {node.op_type for node in model.graph.node} & {"QuantizeLinear", "DequantizeLinear"}
+
+
+def test_a_drop_budget_is_held_on_data_the_search_did_not_see(place: Path) -> None:
+    out = place / "drop"
+    arguments = quantize(place, out)
+    arguments[arguments.index("size<=5bits")] = "drop<=5%"
+    assert main(arguments) == 0
+    assert plans.load(out / "plan.json").budget == "drop<=5%"
+
+
+def nonsense(place: Path) -> dict[str, list[str]]:
+    (place / "text.pt").write_text("hello\n")
+    (place / "empty").mkdir(exist_ok=True)
+    state = {"stem.weight": torch.full((16, 3, 3, 3), float("nan"))}
+    torch.save(state, place / "nan.pt")
+    out = place / "never"
+    torn = place / "torn"
+    shutil.copytree(place / "bundle", torn, dirs_exist_ok=True)
+    (torn / "model.onnx").write_bytes((place / "bundle" / "model.onnx").read_bytes()[:500])
+    (place / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(200))
+    other = place / "other.py"
+    other.write_text(MODEL.replace("self.stem", "self.trunk"))
+    bundle = str(place / "bundle")
+    data = ["--data", str(place / "data.npz")]
+    return {
+        "missing weights": quantize(place, out, "--weights", str(place / "nope.pt")),
+        "text as weights": quantize(place, out, "--weights", str(place / "text.pt")),
+        "NaN weights": quantize(place, out, "--weights", str(place / "nan.pt")),
+        "empty data": [*quantize(place, out), "--data", str(place / "empty")],
+        "missing data": [*quantize(place, out), "--data", str(place / "nope")],
+        "unknown target": quantize(place, out, "--target", "jetson-moon"),
+        "impossible budget": [*quantize(place, out), "--budget", "size<=1bits"],
+        "no budget": [*quantize(place, out), "--budget", "small please"],
+        "unknown method": quantize(place, out, "--sensitivity", "feeling"),
+        "unknown format": [*quantize(place, out), "--formats", "w9a9"],
+        "another model's plan": [
+            *("export", "--model", f"{other}:make", *data),
+            *("--plan", f"{bundle}/plan.json", "--out", str(out)),
+        ],
+        "truncated ONNX": ["bench", str(torn), *data],
+        "a folder that is no bundle": ["bench", str(place / "empty"), *data],
+        "a torn film": ["run", bundle, "--source", str(place / "film.mp4"), "--headless"],
+        "out holds something else": quantize(place, place),
+        "unknown verb": ["quantise"],
+    }
+
+
+FAULTS = (
+    "missing weights", "text as weights", "NaN weights", "empty data", "missing data", "unknown target",
+    "impossible budget", "no budget", "unknown method", "unknown format", "another model's plan", "truncated ONNX",
+    "a folder that is no bundle", "a torn film", "out holds something else", "unknown verb",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nonsense_is_one_line_and_exit_code_two(
+    fault: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = nonsense(place)[fault]
+    capsys.readouterr()
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    last = said.err.strip().splitlines()[-1]
+    assert last.startswith("edge-mpq: ") and "Error: " in last
+    assert "Traceback" not in said.err
+    assert not (place / "never").exists()
