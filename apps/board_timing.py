@@ -1,7 +1,7 @@
 """Engines timed against each other in turns, with the power each takes, and their answers compared."""
 
 import time
-from typing import List, NamedTuple
+from typing import Dict, List, NamedTuple
 
 import numpy as np
 
@@ -43,7 +43,8 @@ def interleaved(engines, batch, turns, warm_s, sampler, clock=time.perf_counter)
             count += 1
         took = (clock() - begun) / count
         calls[role] = max(TURN_CALLS, int(TURN_S / took) if took > 0 else 0)
-    times, powers = {role: [] for role in engines}, {role: [] for role in engines}
+    times = {role: [] for role in engines}  # type: Dict[str, List[List[float]]]
+    powers = {role: [] for role in engines}  # type: Dict[str, List[Power]]
     for _ in range(turns):
         for role, engine in engines.items():
             row = []

@@ -49,6 +49,7 @@ class Options(NamedTuple):
     allocator: str = "milp"
     formats: list[str] | None = None
     observer: str = "mse"
+    rounding: str = "feedback"
     threads: int = 1
 
 
@@ -95,16 +96,21 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
         progress=bar,
     )
     lap("plan_s")
-    mixed = Quantized(
-        mixed_plan, edge_mpq.quantize(graph, mixed_plan, work.calibration, ranges=ranges, progress=bar)[0]
-    )
+
+    def quantized(plan: PrecisionPlan) -> Quantized:
+        model, _ = edge_mpq.quantize(
+            graph, plan, work.calibration, rounding=options.rounding, ranges=ranges, progress=bar
+        )
+        return Quantized(plan, model)
+
+    mixed = quantized(mixed_plan)
     lap("quantize_s")
     uniform = None
     if target.has_int8:
         pairs = menu_of(layers, target, ["fp32", "w8a8"])
         choices = {name: Choice(*row[-1], why="uniform") for name, row in pairs.items()}
         plan = plans.uniform(layers, target, "int8", "int8")._replace(choices=choices)
-        uniform = Quantized(plan, edge_mpq.quantize(graph, plan, work.calibration, ranges=ranges)[0])
+        uniform = quantized(plan)
     bundle = bundle_from_torch.write(
         folder, work.title, graph, mixed, uniform, target, ranges, work.recipe, work.data.classes
     )
@@ -195,7 +201,7 @@ def main(argv: list[str]) -> int:
     arguments.add_json(parser)
     args = parser.parse_args(argv)
     work = arguments.work_of(args)
-    options = Options(args.budget, args.sensitivity, args.allocator, args.formats, args.observer, args.threads)
+    options = Options(args.budget, args.sensitivity, args.allocator, args.formats, args.observer, args.rounding, args.threads)
     report = quantize_into(args.out, work, options, ["edge-mpq quantize " + shlex.join(argv)])
     say(text.summary(report))
     return finish({"bundle": args.out, **report.facts, "variants": summaries(report)}, args.json)

@@ -17,7 +17,7 @@ VERBS = {
     "plan": ("apps.plan", "choose a number format for every layer of a model"),
     "quantize": ("apps.quantize", "plan, quantize, export and build in one go"),
     "export": ("apps.export", "write a model and its plan as ONNX"),
-    "bundle": ("export.bundle_from_engine_inputs", "pack a bundle into one file that a board runs"),
+    "bundle": ("apps.bundle", "pack a bundle into one file that a board runs"),
     "build": ("export.engine_from_onnx", "build an engine from ONNX on the board it will run on"),
     "run": ("apps.stream.run", "run an engine on a camera, a video or a folder of pictures"),
     "bench": ("apps.bench", "measure accuracy, size and speed against fp32"),

@@ -1,28 +1,24 @@
-"""``edge-mpq bundle``: a sealed bundle folder and the code a board needs, as one file that Python runs.
+"""A sealed bundle folder and the code a board needs -> one file that Python runs.
 
 ``python3 NAME.pyz doctor | build | run | bench | report`` on a Jetson with what JetPack
 delivers.  The same folder gives the same bytes, whenever and wherever it is packed with
 the same zlib.  docs/bundle.md is the format.
 """
 
-import argparse
 import hashlib
 import os
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
-import edge_mpq
-from apps.terminal import bar, finish, say
-from edge_mpq.errors import ExportError, UsageError
+from edge_mpq.errors import ExportError
 from edge_mpq.progress import Progress, silent
 from edge_mpq.records import archive as archives
 from edge_mpq.records import bundle as bundles
 from edge_mpq.records import report as reports
 
-SUFFIX = ".pyz"
 FRAMES, MAX_FRAMES = "frames", 16
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 REPORT = "report.json"
@@ -101,15 +97,15 @@ def frames(folder: Path) -> list[Path]:
 
 def code() -> Iterator[tuple[str, Path]]:
     """(entry, file) of all code that travels."""
-    library, stages = Path(edge_mpq.__file__).parent.parent, Path(__file__).resolve().parent.parent
+    library, stages = (Path(file).resolve().parents[up] for file, up in ((archives.__file__, 2), (__file__, 1)))
     for pattern in " ".join(CODE).split():
         home = library if pattern.startswith("edge_mpq/") else stages
         for path in home.glob(pattern):
             yield path.relative_to(home).as_posix(), path
 
 
-def listed(folder: Path, found: dict[str, Source]) -> archives.Contents:
-    """The list of the entries ``found``."""
+def listed(folder: Path, found: dict[str, Source], made_by: str) -> archives.Contents:
+    """The list of the entries ``found``; ExportError where they are more than one file holds."""
     bundle = bundles.open_folder(folder)
     digests, sizes = {}, {}
     for name, source in found.items():
@@ -122,14 +118,17 @@ def listed(folder: Path, found: dict[str, Source]) -> archives.Contents:
         total = sum(sizes.values()) / 2**30
         limits = f"{archives.MAX_ENTRIES} files and {archives.MAX_BYTES >> 30} GiB"
         raise ExportError(f"{folder} has {len(found)} files of {total:.1f} GiB", f"one file holds {limits}")
-    return archives.Contents(bundle.title, bundle.target, edge_mpq.__version__, digests, sizes)
+    return archives.Contents(bundle.title, bundle.target, made_by, digests, sizes)
 
 
-def write(folder: str | Path, out: str | Path, progress: Progress = silent) -> archives.Contents:
-    """Pack the bundle in ``folder`` into the file ``out``, whole or not at all; its Contents."""
+def write(folder: str | Path, out: str | Path, made_by: str, progress: Progress = silent) -> archives.Contents:
+    """Pack the bundle in ``folder`` into the file ``out``, whole or not at all; its Contents.
+
+    made_by: version of edge-mpq.  Raises as :func:`sources` and :func:`listed` do.
+    """
     folder, out = Path(folder), Path(out)
     found = sources(folder)
-    contents = listed(folder, found)
+    contents = listed(folder, found, made_by)
     found[archives.NAME] = Source(archives.contents_bytes(contents))
     out.parent.mkdir(parents=True, exist_ok=True)
     handle, half = tempfile.mkstemp(prefix=".half-", dir=out.parent)
@@ -155,26 +154,3 @@ def _add(packed: zipfile.ZipFile, name: str, source: Source) -> None:
     with packed.open(entry, "w") as stream:
         for block in source.blocks():
             stream.write(block)
-
-
-def main(argv: list[str]) -> int:
-    """Run the verb."""
-    parser = argparse.ArgumentParser(prog="edge-mpq bundle", description="Pack a bundle into one file a board runs.")
-    parser.add_argument("bundle", metavar="DIR", help="a folder written by edge-mpq quantize")
-    parser.add_argument("--out", required=True, metavar="NAME.pyz", help="the file to write")
-    parser.add_argument("--json", action="store_true", help="one line of results on stdout")
-    args = parser.parse_args(argv)
-    if PurePosixPath(args.out).suffix != SUFFIX:
-        raise UsageError(f"--out is {args.out!r}", f"name it NAME{SUFFIX}")
-    contents = write(args.bundle, args.out, bar)
-    say(f"{args.out}: {os.path.getsize(args.out) / 2**20:.2f} MiB for {contents.target}")
-    say(f"on the board: python3 {os.path.basename(args.out)} doctor, then build, run, bench, report")
-    result = {
-        "out": args.out,
-        "bytes": os.path.getsize(args.out),
-        "sha256": bundles.digest(args.out),
-        "target": contents.target,
-        "entries": len(contents.size) + 1,
-        "frames": sum(name.startswith(FRAMES + "/") for name in contents.size),
-    }
-    return finish(result, args.json)

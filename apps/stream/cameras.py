@@ -114,10 +114,10 @@ def _check_device(device):
 
 
 def _plain(address):
-    device = cv2.VideoCapture(int(re.search(r"\d+$", address.place).group(0)))
+    device = cv2.VideoCapture(int(address.place.replace("/dev/video", "")))
     # Format before size: a driver may know a size in one of its formats only.
     if address.mjpeg:
-        device.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG"))
+        device.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
     for kind, wanted in (
         (cv2.CAP_PROP_FRAME_WIDTH, address.width),
         (cv2.CAP_PROP_FRAME_HEIGHT, address.height),

@@ -5,6 +5,7 @@ JetPack 4 shows the INA3221 monitors as iio devices (``in_power0_input``, mW, be
 ``in1_label``).  There an INA238 (``power1_input``, uW) measures the whole input of the
 boards that carry one, AGX Thor among them.
 """
+import functools
 import glob
 import os
 import threading
@@ -52,10 +53,10 @@ def rails(root="/"):
     found = []
     for path in _glob(root, "sys/bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_*"):
         power = os.path.join(os.path.dirname(path), "in_power{}_input".format(path.rsplit("_", 1)[1]))
-        found.append(Rail(_word(path), lambda power=power: _scaled(power, 1e-3)))
+        found.append(Rail(_word(path), functools.partial(_scaled, power, 1e-3)))
     for chip in _glob(root, "sys/class/hwmon/hwmon*"):
         if _word(os.path.join(chip, "name")) == "ina238":
-            found.append(Rail("VIN", lambda chip=chip: _scaled(os.path.join(chip, "power1_input"), 1e-6)))
+            found.append(Rail("VIN", functools.partial(_scaled, os.path.join(chip, "power1_input"), 1e-6)))
         elif _word(os.path.join(chip, "name")) == "ina3221":
             found += _channels(chip)
     # NC: a channel that is not connected.
@@ -68,7 +69,7 @@ def _channels(chip):
         volts, amperes = (os.path.join(chip, kind + number + "_input") for kind in ("in", "curr"))
         # Channel 7 is the sum of the shunt voltages: it has no current, and is no rail.
         if os.path.exists(amperes) and "shunt" not in _word(label):
-            yield Rail(_word(label), lambda volts=volts, amperes=amperes: _product(volts, amperes))
+            yield Rail(_word(label), functools.partial(_product, volts, amperes))
 
 
 def of_board(found):

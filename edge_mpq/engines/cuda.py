@@ -25,7 +25,7 @@ MULTIPROCESSORS, INTEGRATED, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 18, 75, 76
 
 MENDS = {
     2: "free memory: close other programs, add swap, or build with a smaller workspace",
-    35: "the driver is older than the CUDA library; update the driver (on a Jetson: flash the JetPack of this CUDA)",
+    35: "there is no driver, or one older than this CUDA; install it (on a Jetson: flash the JetPack of this CUDA)",
     100: "no GPU is visible here; on a Jetson add the user to group video, in a container start with --runtime nvidia",
     700: "a kernel read outside its buffers; the process must start anew",
     719: "a kernel failed; the process must start anew",

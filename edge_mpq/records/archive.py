@@ -173,9 +173,9 @@ class Archive(object):
             raise BundleError("{}: {}".format(self.path, "; ".join(faults[:20])), AGAIN)
 
     def _listing(self):
-        entry = self._entries.get(NAME)
-        if entry is None:
+        if NAME not in self._entries:
             self._refuse(["it has no {}".format(NAME)])
+        entry = self._entries[NAME]
         if entry.file_size > MAX_LIST_BYTES:
             self._refuse(["{} is larger than {} MiB".format(NAME, MAX_LIST_BYTES >> 20)])
         return b"".join(self._blocks(entry))

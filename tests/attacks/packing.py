@@ -54,7 +54,7 @@ def write_folder(folder: Path, target: str = "cpu-x86-vnni", frames: int = 3) ->
 
 def packed(folder: Path, target: str = "cpu-x86-vnni") -> Path:
     """A whole one-file bundle in ``folder``."""
-    packing.write(write_folder(folder / "bundle", target), folder / "fire.pyz")
+    packing.write(write_folder(folder / "bundle", target), folder / "fire.pyz", "0.1.0")
     return folder / "fire.pyz"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import edge_mpq
+from apps import bundle as verb
 from edge_mpq.errors import BundleError, ExportError, RecordError, UsageError
 from edge_mpq.records import archive as archives
 from edge_mpq.records import bundle as bundles
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pyz(folder: Path) -> Path:
-    packing.write(folder, folder.parent / "fire.pyz")
+    packing.write(folder, folder.parent / "fire.pyz", "0.1.0")
     return folder.parent / "fire.pyz"
 
 
@@ -88,13 +88,13 @@ def test_the_list_tells_every_other_entry(pyz: Path) -> None:
         others = {name: archive.read(name) for name in archive.namelist() if name != "contents.json"}
     assert body["size"] == {name: len(data) for name, data in others.items()}
     assert body["sha256"] == {name: hashlib.sha256(data).hexdigest() for name, data in others.items()}
-    assert (body["kind"], body["version"], body["made_by"]) == ("archive", 1, edge_mpq.__version__)
+    assert (body["kind"], body["version"], body["made_by"]) == ("archive", 1, "0.1.0")
     assert (body["title"], body["target"]) == ("fire", "cpu-x86-vnni")
 
 
 def test_the_same_folder_gives_the_same_bytes(folder: Path, pyz: Path, tmp_path: Path) -> None:
     code = "import sys; from export import bundle_from_engine_inputs as b; b.write(*sys.argv[1:])"
-    words = [sys.executable, "-c", code, str(folder), str(tmp_path / "again.pyz")]
+    words = [sys.executable, "-c", code, str(folder), str(tmp_path / "again.pyz"), "0.1.0"]
     subprocess.run(words, cwd=floors.ROOT, check=True, env={"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"})
     assert (tmp_path / "again.pyz").read_bytes() == pyz.read_bytes()
 
@@ -121,7 +121,7 @@ def test_at_most_sixteen_frames_travel_evenly_spread(tmp_path: Path) -> None:
 
 def test_the_verb_packs_and_tells(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "deep" / "fire.pyz"
-    assert packing.main([str(folder), "--out", str(out), "--json"]) == 0
+    assert verb.main([str(folder), "--out", str(out), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["bytes"] == out.stat().st_size and told["sha256"] == bundles.digest(out)
     assert (told["target"], told["frames"]) == ("cpu-x86-vnni", 3)
@@ -142,7 +142,7 @@ def test_a_torn_folder_is_not_packed(tmp_path: Path, break_it, error, told: str)
     break_it(folder)
     (tmp_path / "old.pyz").write_bytes(b"the old one")
     with pytest.raises(error, match=told):
-        packing.write(folder, tmp_path / "old.pyz")
+        packing.write(folder, tmp_path / "old.pyz", "0.1.0")
     assert (tmp_path / "old.pyz").read_bytes() == b"the old one"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "old.pyz"]
 
@@ -153,16 +153,16 @@ def test_a_name_that_cannot_travel_is_told(tmp_path: Path) -> None:
     (folder / "mo\\del.npz").write_bytes(b"x")
     bundles.seal(folder, bundle._replace(files={**bundle.files, "ranges": "mo\\del.npz"}))
     with pytest.raises(ExportError, match="leads out of the archive"):
-        packing.write(folder, tmp_path / "fire.pyz")
+        packing.write(folder, tmp_path / "fire.pyz", "0.1.0")
 
 
 def test_another_suffix_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="NAME.pyz"):
-        packing.main([str(folder), "--out", str(folder / "model.onnx")])
+        verb.main([str(folder), "--out", str(folder / "model.onnx")])
 
 
 def test_more_than_fits_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_BYTES", archives.MAX_LIST_BYTES + 1000)
     with pytest.raises(ExportError, match="one file holds"):
-        packing.write(folder, tmp_path / "fire.pyz")
+        packing.write(folder, tmp_path / "fire.pyz", "0.1.0")
     assert list(tmp_path.iterdir()) == []

@@ -127,7 +127,7 @@ def test_doctor_tells_of_the_bundle_even_where_it_is_for_another_board(
 )
 @pytest.mark.parametrize("verb", ["build", "run", "bench"])
 def test_another_board_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, target, here, machine, told, verb
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch, target, here, machine, told, verb
 ) -> None:
     pyz = packed(tmp_path / "other", target)
     monkeypatch.setattr(jetson, "read", lambda root="/": here)
@@ -155,11 +155,12 @@ def test_an_edited_entry_is_refused_and_nothing_is_unpacked(
     pyz: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     twin = changed(pyz, lambda entry, data: data[:-1] + bytes([data[-1] ^ 1]) if entry == name else data)
-    _refused(capsys, board.main(["run", *REPLAY], str(twin)), "BundleError", f"{name} was changed", "copy the file again")
+    code = board.main(["run", *REPLAY], str(twin))
+    _refused(capsys, code, "BundleError", f"{name} was changed", "copy the file again")
     assert list((tmp_path / "cache").iterdir() if (tmp_path / "cache").exists() else []) == []
 
 
-def test_an_edited_cache_is_refused_and_made_again(pyz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_edited_cache_is_refused_and_made_again(pyz: Path, tmp_path: Path, capsys) -> None:
     assert board.main(["report"], str(pyz)) == 0
     capsys.readouterr()
     model = next((tmp_path / "cache").glob("*/bundle/model.npz"))

@@ -56,6 +56,7 @@ class Scene(object):
 
     def __init__(self, version, batch=-1, quantized=False, capability=(8, 7), integrated=True, faults=(), **more):
         self.version, self.batch, self.faults = version, batch, set(faults)
+        self.picture = PICTURE
         self.network = (QUANTIZED if quantized else []) + NETWORK
         self.cudart = Cudart(capability, integrated, **more)
         self.device = cuda.open_device(self.cudart, Driver())
@@ -82,7 +83,7 @@ class Scene(object):
 
     def _tensor(self, name, dtype):
         extra = {"is_network_output": name == "output", "is_shape_tensor": dtype == "INT32", "is_network_input": name == "input"}
-        shape = (self.batch,) + PICTURE if name == "input" else (self.batch, 8)
+        shape = (self.batch,) + self.picture if name == "input" else (self.batch, 8)
         return self._new("ITensor", name=name, dtype=getattr(self.made.DataType, dtype), shape=shape, **extra)
 
     def _layer(self, name, kind, inputs, outputs):
