@@ -43,8 +43,8 @@ def interleaved(engines, batch, turns, warm_s, sampler, clock=time.perf_counter)
             count += 1
         took = (clock() - begun) / count
         calls[role] = max(TURN_CALLS, int(TURN_S / took) if took > 0 else 0)
-    times = {role: [] for role in engines}  # type: Dict[str, List[List[float]]]
-    powers = {role: [] for role in engines}  # type: Dict[str, List[Power]]
+    times: Dict[str, List[List[float]]] = {role: [] for role in engines}
+    powers: Dict[str, List[Power]] = {role: [] for role in engines}
     for _ in range(turns):
         for role, engine in engines.items():
             row = []

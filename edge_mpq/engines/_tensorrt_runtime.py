@@ -39,7 +39,11 @@ class _Buffer(object):
         self.device, self.dtype, self.mapped = device, np.dtype(dtype), mapped
         self.reshape(shape)
         self.host = device.host_memory(self.nbytes)
-        self.address = self.host.device_address if mapped else device.device_memory(self.nbytes)
+        try:
+            self.address = self.host.device_address if mapped else device.device_memory(self.nbytes)
+        except EngineError:
+            device.free_host(self.host)
+            raise
 
     def reshape(self, shape):
         self.shape, self.nbytes = shape, int(np.prod(shape)) * self.dtype.itemsize

@@ -28,7 +28,6 @@ MENDS = {
     35: "there is no driver, or one older than this CUDA; install it (on a Jetson: flash the JetPack of this CUDA)",
     100: "no GPU is visible here; on a Jetson add the user to group video, in a container start with --runtime nvidia",
     700: "a kernel read outside its buffers; the process must start anew",
-    719: "a kernel failed; the process must start anew",
 }
 
 _pointer, _size = ctypes.c_void_p, ctypes.c_size_t
@@ -232,7 +231,8 @@ class Runtime(Device):
             work()
         except BaseException:
             # The stream is of no use until its capture is ended, well or badly.
-            self._library.cudaStreamEndCapture(stream, ctypes.byref(graph))
+            if not self._library.cudaStreamEndCapture(stream, ctypes.byref(graph)) and graph.value:
+                self._library.cudaGraphDestroy(graph.value)
             raise
         self._call("cudaStreamEndCapture", stream, ctypes.byref(graph))
         try:

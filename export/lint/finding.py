@@ -59,3 +59,8 @@ def before(*version: int) -> Callable[[Target], bool]:
 def since(*version: int) -> Callable[[Target], bool]:
     """TensorRT of ``version`` or newer."""
     return lambda target: tensorrt(target) and target.tensorrt >= version
+
+
+def version_text(version: tuple[int, ...]) -> str:
+    """(8, 2, 1) -> 8.2"""
+    return ".".join(str(part) for part in version[:2])
