@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     roles = {name: role for role, name in measure.VARIANTS.items()}
     rows = {roles[variant.name]: variant.layers for variant in before.variants}
     engines = measure.open_all(args.bundle, bundle, args.backend, args.threads)
-    labels = np.concatenate([labels for _, labels in pairs])
+    labels = np.concatenate([labels for _, labels in pairs]) if bundle.task == "classify" else None
     made = measure.variants(
         args.bundle, bundle, engines, [values for values, _ in pairs], labels, rows, rounds=args.rounds
     )

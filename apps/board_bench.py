@@ -100,36 +100,27 @@ def measure(folder, bundle, frames, args, sampler, say):
     """Build what is missing, measure, and give the RunReport."""
     recipe = inputs.from_json(bundle.recipe)
     batches = frames_of(frames, recipe)
-    idle = None
-    if sampler.reads_power:
-        say("idle for {:.0f} s, to know what the board takes".format(IDLE_S))
-        sampler.start()
-        time.sleep(IDLE_S)
-        idle = sampler.stop()
+    batch = batches[0] if batches else np.random.RandomState(0).randn(1, 3, recipe.height, recipe.width)
+    plan = plan_record.load(os.path.join(folder, bundle.files["plan"])) if "plan" in bundle.files else None
+    idle = _idle(sampler, say)
     engines = {}
     try:
         for role, _ in VARIANTS:
             if role in bundle.files:
                 engines[role] = open_engine(folder, bundle, role, args.backend, args.threads, say)
         reference = "fp32" if "fp32" in engines else "model"
-        noise = np.random.RandomState(0).randn(1, 3, recipe.height, recipe.width).astype(np.float32)
         agreed = {role: board_timing.agreement(engine, engines[reference], batches) for role, engine in engines.items()}
         say("timing {} in {} turns".format(", ".join(engines), args.turns))
-        batch = batches[0] if batches else noise
+        batch = batch.astype(np.float32)
         timed = board_timing.interleaved(engines, batch, args.turns, args.warm, sampler)
-        before = _before(folder)
-        plan = plan_record.load(os.path.join(folder, bundle.files["plan"])) if "plan" in bundle.files else None
-        made = []
+        made, before = [], _before(folder)
         for role, name in VARIANTS:
-            if role not in engines:
-                continue
-            size = os.path.getsize(os.path.join(folder, bundle.files[role]))
-            known = before.get(name)
-            rows = known.layers if known else (planned_rows(plan) if plan and role == "model" else [])
-            weights = (known.weight_mib, known.weight_bits) if known else nominal_weights(role, plan, size)
-            profile = engines[role].profile(batch) if rows else []
-            spent = timed[role], timed[reference]
-            made.append(variant(name, *spent, engines[role], size, weights, rows, profile, agreed[role]))
+            if role in engines:
+                size = os.path.getsize(os.path.join(folder, bundle.files[role]))
+                weights, rows = known_of(role, before.get(name), plan, size)
+                profile = engines[role].profile(batch) if rows else []
+                spent = timed[role], timed[reference]
+                made.append(variant(name, *spent, engines[role], size, weights, rows, profile, agreed[role]))
         machine = machine_of(engines["model"].card, args.threads)
     finally:
         for engine in engines.values():
@@ -140,8 +131,25 @@ def measure(folder, bundle, frames, args, sampler, say):
         target=bundle.target,
         machine=machine,
         variants=made,
-        facts=_facts(timed, idle, args.turns, len(batches)),
+        facts=_facts(timed, idle, args.turns, len(batches), plan),
     )
+
+
+def known_of(role, before, plan, file_bytes):
+    """((MiB, mean bits) of the weights, layer rows) of a role: as the host told ``before``, else by the plan."""
+    if before is not None:
+        return (before.weight_mib, before.weight_bits), before.layers
+    return nominal_weights(role, plan, file_bytes), planned_rows(plan) if plan and role == "model" else []
+
+
+def _idle(sampler, say):
+    """The Power of the board that does nothing, or None where it cannot be read."""
+    if not sampler.reads_power:
+        return None
+    say("idle for {:.0f} s, to know what the board takes".format(IDLE_S))
+    sampler.start()
+    time.sleep(IDLE_S)
+    return sampler.stop()
 
 
 def _before(folder):
@@ -150,8 +158,10 @@ def _before(folder):
     return {made.name: made for made in report_record.load(path).variants} if os.path.isfile(path) else {}
 
 
-def _facts(timed, idle, turns, frames):
+def _facts(timed, idle, turns, frames, plan):
     facts = {"turns": turns, "frames_compared": frames}
+    if plan is not None:
+        facts["model_fingerprint"] = plan.model
     if idle is not None:
         facts["idle_w"] = idle.mean_w
     for role, name in VARIANTS:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 import edge_mpq
 from apps import arguments, measure
@@ -20,6 +21,7 @@ from apps.arguments import Work
 from apps.data.batches import batches, sample
 from apps.layer_times import times_of
 from apps.terminal import bar, finish, say
+from edge_mpq import graph as ir
 from edge_mpq.calibration import ranges_of
 from edge_mpq.cost import CostTable
 from edge_mpq.layers import layers_of
@@ -65,6 +67,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
 
     graph = prepared(work.model, work.example)
     layers, target = layers_of(graph), work.target
+    task = "segment" if len(ir.shape(ir.outputs(graph))) == 3 else "classify"
     lap("trace_s")
     ranges = ranges_of(
         graph,
@@ -107,12 +110,12 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     lap("quantize_s")
     uniform = None
     if target.has_int8:
-        pairs = menu_of(layers, target, ["fp32", "w8a8"])
+        pairs = menu_of(layers, target, ["fp32", "fp16", "w8a8"])
         choices = {name: Choice(*row[-1], why="uniform") for name, row in pairs.items()}
         plan = plans.uniform(layers, target, "int8", "int8")._replace(choices=choices)
         uniform = quantized(plan)
     bundle = bundle_from_torch.write(
-        folder, work.title, graph, mixed, uniform, target, ranges, work.recipe, work.data.classes
+        folder, work.title, graph, mixed, uniform, target, ranges, work.recipe, work.data.classes, task
     )
     lap("export_s")
     table = cost_tables(layers, menu_of(layers, target, options.formats), target, times)["latency"]
@@ -124,7 +127,8 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
         rows["int8"] = _rows(layers, uniform.plan, {})
     chosen = sample(work.data.test, min(GLANCE, len(work.data.test)), seed=2)
     pictures = [values for values, _ in batches(work.data.test, work.recipe, 64, chosen)]
-    labels = np.array([work.data.test.label(index) for index in chosen])
+    # Class labels say nothing of the masks that a segmenter answers with.
+    labels = np.array([work.data.test.label(index) for index in chosen]) if task == "classify" else None
     seen = [torch.from_numpy(values) for values in pictures]
     forms = {"model": mixed, "int8": uniform} if uniform is not None else {"model": mixed}
     made: list[Variant] = []
@@ -138,10 +142,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
         made = measure.variants(folder, bundle, engines, pictures, labels, rows, simulated)
     else:
         say(f"no engine of {target.name} runs here: what follows is the simulation; build on the board, from the bundle")
-        for name, model in (("fp32", graph), ("mixed", mixed.model)):
-            right = measure.top1(answers(model, seen, bar, f"simulated {name}").numpy()) == labels
-            facts[f"simulated_{name}_top1"] = float(right.mean())
-            say(f"{name}, simulated: {right.mean():.2%} of {len(labels)} test pictures right")
+        facts.update(_simulated({"fp32": graph, "mixed": mixed.model}, seen, labels))
     report = RunReport(
         title=f"{work.title} on {target.name}",
         created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -154,7 +155,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
             "model_fingerprint": fingerprint(layers),
             "sensitivity": options.sensitivity,
             "allocator": options.allocator,
-            "test_pictures": len(labels),
+            "test_pictures": len(chosen),
             "planned_weight_bits": mixed_plan.predicted["weight_bits"],
             "planned_size_mib": mixed_plan.predicted["size_mib"],
             "planned_latency_ms": mixed_plan.predicted["latency_ms"] + outside,
@@ -164,6 +165,19 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     )
     reports.save(f"{folder}/report.json", report)
     return report
+
+
+def _simulated(models: dict[str, nn.Module], seen: list[torch.Tensor], labels: np.ndarray | None) -> dict[str, float]:
+    """What can be said of accuracy without an engine: the fake-quantized model's answers."""
+    said = {
+        name: measure.top1(answers(model, seen, bar, f"simulated {name}").numpy()) for name, model in models.items()
+    }
+    facts = {"simulated_mixed_agreement": float((said["mixed"] == said["fp32"]).mean())}
+    if labels is not None:
+        facts.update({f"simulated_{name}_top1": float((top == labels).mean()) for name, top in said.items()})
+    for name, share in facts.items():
+        say(f"{name.replace('_', ' ')}: {share:.2%}")
+    return facts
 
 
 def _rows(layers: list[LayerSpec], plan: PrecisionPlan, table: CostTable) -> list[LayerRow]:

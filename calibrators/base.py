@@ -6,6 +6,9 @@ remembers it, tells TensorRT that there is no more data, and :meth:`Calibration.
 raises it after the build.  It also makes sure that data was used and a cache was written:
 TensorRT builds without either, and the engine is then of no use.
 """
+
+from typing import Any
+
 import numpy as np
 
 from calibrators import cache as caches
@@ -29,8 +32,10 @@ class Calibration(object):
         self.kind, self.algorithm = kind, algorithm
         self.batches, self.cache, self.written = batches, cache, None
         self.asked = self.consumed = 0
-        self._held, self._buffers, self._order = Held(), {}, None
-        self._offered, self._calibrator, self._device, self._stream = None, None, None, 0
+        self._held, self._buffers, self._offered, self._stream = Held(), {}, None, 0
+        self._calibrator: Any = None
+        self._device: Any = None
+        self._order: Any = None
 
     @property
     def batch(self):
@@ -119,7 +124,8 @@ class Calibration(object):
 
 def _guarded(trt, calibration):
     """An instance of TensorRT's calibrator class that lets nothing escape."""
-    kind, held = getattr(trt, calibration.kind), calibration._held
+    kind: Any = getattr(trt, calibration.kind)
+    held = calibration._held
 
     class Calibrator(kind):
         def __init__(self):

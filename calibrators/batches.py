@@ -82,7 +82,7 @@ def frames_of(path):
         with np.load(path, allow_pickle=False) as arrays:
             names = [name for name in ARRAYS if name in arrays.files]
             frames = arrays[names[0]] if names else None
-    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         what = "{} is torn or no .npz ({})".format(path, error)
         raise DataError(what, "give a folder of pictures, or an .npz") from error
     if frames is None or frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not len(frames):

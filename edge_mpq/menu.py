@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from edge_mpq.cost import Menu, Pair
+from edge_mpq.eligibility import worth_int8
 from edge_mpq.errors import PlanError
 from edge_mpq.records import formats
 from edge_mpq.records.layer import LayerSpec
@@ -53,4 +54,16 @@ def _without_kernel(layer: LayerSpec, pairs: list[Pair], target: Target) -> list
     if target.backend == "onnxruntime" and layer.kind == "conv_transpose2d":
         # ONNX Runtime's CPU provider has no integer transposed convolution.
         return [FLOAT]
+    floats = [pair for pair in pairs if formats.get(pair[1]).is_float]
+    if target.backend == "tensorrt" and floats and layer.kind.startswith("conv") and not _eats_channels(layer):
+        return floats
     return pairs
+
+
+def _eats_channels(layer: LayerSpec) -> bool:
+    """Whether a convolution has the channels that integer kernels of a GPU want."""
+    transposed = layer.kind == "conv_transpose2d"
+    inputs, outputs = layer.weight_shape[0], layer.weight_shape[1] * layer.groups
+    if not transposed:
+        inputs, outputs = layer.weight_shape[1] * layer.groups, layer.weight_shape[0]
+    return worth_int8(inputs, outputs, layer.groups, layer.weight_shape[2:], first=inputs <= 4)

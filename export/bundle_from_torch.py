@@ -13,8 +13,9 @@ from typing import NamedTuple
 import onnx
 from torch import fx
 
+from calibrators import cache
 from edge_mpq.engines import inputs
-from edge_mpq.engines.inputs import Recipe
+from edge_mpq.engines.inputs import Recipe, fingerprint
 from edge_mpq.errors import ExportError
 from edge_mpq.records import bundle as bundles
 from edge_mpq.records import document
@@ -26,6 +27,8 @@ from edge_mpq.records.target import Target
 from export import hints_into_onnx, onnx_for_cpu, onnx_from_torch, qdq_into_onnx
 
 MARK = bundles.NAME
+# The name in the header that every TensorRT with calibration prefers.
+ENTROPY2 = "EntropyCalibration2"
 
 
 class Quantized(NamedTuple):
@@ -79,6 +82,12 @@ def write(
             document.write_bytes(half / files["int8"], form.SerializeToString())
         plans.save(half / files["plan"], mixed.plan)
         range_tables.save(half / files["ranges"], ranges)
+        if target.tensorrt and target.tensorrt < (11,) and target.has_int8:
+            # Two kilobytes that save the board a calibration, should it build from fp32.onnx.
+            files.update({"cache": "calibration.cache", "cache_of": "calibration.cache.json"})
+            scales = cache.from_ranges(ranges, ENTROPY2, target.tensorrt)
+            found = fingerprint(recipe), ranges.data
+            cache.save(half / files["cache"], scales, half / files["fp32"], ranges.pictures, *found)
         sealed = bundles.seal(
             half, bundles.Bundle(title, target.name, task, inputs.to_json(recipe), list(classes), files)
         )

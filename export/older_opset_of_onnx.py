@@ -82,6 +82,10 @@ def _reduction(node, constants, opset):
         if node.input[1] not in constants:
             raise ExportError(f"node {node.name!r} computes its axes", "give the axes as numbers")
         attributes["axes"] = constants[node.input[1]].tolist()
+    if not attributes.get("axes"):  # none are all, unless the node says that none are none
+        if attributes.get("noop_with_empty_axes"):
+            return [_like(node, "Identity", [node.input[0]], list(node.output), node.name)]
+        attributes.pop("axes", None)
     attributes.pop("noop_with_empty_axes", None)
     return [_like(node, node.op_type, [node.input[0]], list(node.output), node.name, **attributes)]
 

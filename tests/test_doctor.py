@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from apps import bundle_fit, doctor, doctor_facts, doctor_findings
+from apps import doctor, doctor_facts, doctor_findings
 from apps.doctor_facts import Facts, Memory, Module, Told
 from apps.stream import jetson
 from edge_mpq.records import target as targets
@@ -194,48 +194,6 @@ def test_jetpacks(tmp_path: Path, release: str, state: str, told: str) -> None:
 @pytest.mark.parametrize("text", ["", "nonsense", "# R", "\0\0", "R32", "# Rxx (release), REVISION: y"])
 def test_a_release_file_that_is_none_tells_nothing(text: str) -> None:
     assert jetson.l4t_of(text) == () and jetson.jetpack_of(()) == ""
-
-
-@pytest.mark.parametrize(
-    ("board", "target", "told"),
-    [
-        ("nano", "jetson-nano", ""),
-        ("nano", "jetson-tx2", "for jetson-tx2 (compute capability 6.2), this is NVIDIA Jetson Nano Developer Kit"),
-        ("agx-orin", "jetson-orin-nano", ""),  # the same GPU, more of it
-        ("agx-orin", "jetson-thor", "for jetson-thor"),
-        ("xavier-nx", "jetson-xavier-nx", ""),
-        ("agx-orin", "cpu-arm64", ""),
-        ("agx-orin", "cpu-x86-vnni", "for cpu-x86-vnni"),
-        ("computer", "cpu-x86-vnni", ""),
-        ("computer", "tensorrt-11-x86", ""),
-        ("computer", "jetson-nano", "for jetson-nano, this is a computer with a x86_64 processor"),
-        ("computer", "cpu-arm64", "for cpu-arm64"),
-        ("computer", "simulation", ""),
-    ],
-)
-def test_the_bundle_against_the_board(tmp_path: Path, board: str, target: str, told: str) -> None:
-    found = _of(_facts(BOARDS[board], tmp_path), "bundle", target)
-    assert found.state == ("wrong" if told else "ok") and told in found.found
-    assert not told or found.mend == bundle_fit.MEND
-
-
-@pytest.mark.parametrize(
-    ("target", "version", "told"),
-    [
-        ("jetson-nano", "8.2.1.8", ""),
-        ("jetson-agx-orin", "10.3.0", ""),
-        ("jetson-agx-orin", "10.16.1.11", ""),
-        ("jetson-agx-orin", "8.5.2.2", "TensorRT 8.5.2.2 here is older"),
-        ("jetson-agx-orin", "11.4.1", "takes typed graphs only"),
-        ("jetson-thor", "11.4.1", ""),
-        ("cpu-x86-vnni", "8.2.1", ""),
-        ("jetson-nano", "", ""),
-        ("jetson-nano", "dev", ""),
-    ],
-)
-def test_the_bundle_against_tensorrt(target: str, version: str, told: str) -> None:
-    fault = bundle_fit.tensorrt_fault(targets.get(target), version)
-    assert told in fault if told else not fault
 
 
 def test_an_older_tensorrt_than_the_bundles_is_a_finding(tmp_path: Path) -> None:

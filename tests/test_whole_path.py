@@ -170,3 +170,17 @@ def test_nonsense_is_one_line_and_exit_code_two(
     assert last.startswith("edge-mpq: ") and "Error: " in last
     assert "Traceback" not in said.err
     assert not (place / "never").exists()
+
+
+def test_an_orin_gets_scales_that_equal_the_ranges(place: Path) -> None:
+    from calibrators import cache
+    from edge_mpq.records import ranges
+
+    out = place / "orin"
+    given = ["--model", f"{place / 'net.py'}:make", "--data", str(place / "data.npz"), "--calibration", "32"]
+    assert main(["quantize", *given, "--target", "jetson-orin-nano", "--out", str(out)]) == 0
+    scales, sidecar = cache.load(out / "calibration.cache", out / "fp32.onnx")
+    table = ranges.load(out / "ranges.json")
+    assert scales.version == 100300 and sidecar.pictures == table.pictures == 32
+    for name, (low, high) in table.tensors.items():
+        assert float(scales.scales[name]) * 127 == pytest.approx(max(-low, high), rel=1e-6)

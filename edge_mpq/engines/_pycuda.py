@@ -6,6 +6,7 @@ Objects of pycuda are kept here under the integers that callers hold.  Graphs, w
 pycuda's releases do not capture, go through libcudart where that is found.
 """
 import contextlib
+from typing import Any
 
 import pycuda.driver as driver
 
@@ -35,7 +36,7 @@ class Pycuda(cuda.Device):
         self.processors = device.get_attribute(attribute.MULTIPROCESSOR_COUNT)
         self.integrated = bool(device.get_attribute(attribute.INTEGRATED))
         self.version = ".".join(str(part) for part in driver.get_version()[:2])
-        self._runtime = None
+        self._runtime: Any = None
 
     @contextlib.contextmanager
     def _current(self):

@@ -6,6 +6,7 @@ such a callback kills the process on 8.0 and 8.2, and is swallowed on later ones
 import re
 import struct
 from collections import deque
+from typing import Any, Deque
 
 from edge_mpq.errors import EngineError
 
@@ -83,10 +84,13 @@ def logger(trt, held, listen=None):
     listen: called with the text of every message.
     """
 
-    class Log(trt.ILogger):
+    base: Any = trt.ILogger
+
+    class Log(base):
         def __init__(self):
-            trt.ILogger.__init__(self)
-            self.errors, self.warnings = deque(maxlen=KEPT_MESSAGES), deque(maxlen=KEPT_MESSAGES)
+            base.__init__(self)
+            self.errors: Deque[str] = deque(maxlen=KEPT_MESSAGES)
+            self.warnings: Deque[str] = deque(maxlen=KEPT_MESSAGES)
 
         def log(self, severity, msg):
             held.call(self._keep, severity, msg)
@@ -129,9 +133,11 @@ def create(make, what):
 def monitor(trt, held, tell):
     """A progress monitor (TensorRT 10 on) that tells ``tell(phase, step, steps)``."""
 
-    class Monitor(trt.IProgressMonitor):
+    base: Any = trt.IProgressMonitor
+
+    class Monitor(base):
         def __init__(self):
-            trt.IProgressMonitor.__init__(self)
+            base.__init__(self)
             self.steps = {}
 
         def phase_start(self, phase_name, parent_phase, num_steps):
@@ -176,9 +182,11 @@ def timed_layer(message):
 def profiler(trt, held, report):
     """A TensorRT profiler that calls ``report(layer, ms)``."""
 
-    class Profiler(trt.IProfiler):
+    base: Any = trt.IProfiler
+
+    class Profiler(base):
         def __init__(self):
-            trt.IProfiler.__init__(self)
+            base.__init__(self)
 
         def report_layer_time(self, layer_name, ms):
             held.call(report, layer_name, ms)

@@ -3,7 +3,7 @@
 A layer of TensorRT is called like the ONNX node it came from, or after it with a suffix
 where one node became several.  All functions here are pure.
 """
-from typing import NamedTuple, Tuple
+from typing import Dict, NamedTuple, Set, Tuple
 
 # What moves or holds values and computes nothing that has a precision.
 WITHOUT_PRECISION = ("CONSTANT", "SHAPE", "SHUFFLE", "IDENTITY", "CAST", "QUANTIZE", "DEQUANTIZE", "FILL", "ASSERTION")
@@ -71,7 +71,8 @@ def hints(layers, plan, calibrated):
     Q/DQ say by themselves what is int8.  Where ranges come from a calibrator nothing in the
     network says so, and int8 layers are asked for by name, their outputs left free.
     """
-    precisions, islands = {}, set()
+    precisions: Dict[int, str] = {}
+    islands: Set[str] = set()
     for index, layer in enumerate(layers):
         name = owner(layer.name, plan.choices)
         if not name or not _computes(layer):

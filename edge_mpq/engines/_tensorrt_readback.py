@@ -5,6 +5,7 @@ lists the ONNX nodes of a kernel in its metadata.
 """
 import json
 import re
+from typing import Dict, Tuple
 
 from edge_mpq.engines._tensorrt_precision import owner
 from edge_mpq.records import plan as plans
@@ -67,7 +68,7 @@ def got(rows, planned):
     A layer may appear in several rows; one that carries its weights says it best, then one
     that computes it alone, then the first.
     """
-    found = {}
+    found: Dict[str, Tuple[tuple, str]] = {}
     for row in rows:
         layers, short = planned_in(row, planned), ran(row)
         rank = (isinstance(row.get("Weights"), dict), len(layers) == 1)

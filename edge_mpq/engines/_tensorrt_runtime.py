@@ -2,6 +2,9 @@
 
 Axis letters of the one input: N frames, C channels, H rows, W columns.
 """
+
+from typing import Any, Dict
+
 import numpy as np
 
 from edge_mpq.engines import _tensorrt_api as api
@@ -66,7 +69,10 @@ class TrtEngine(Engine):
         self.card, self.device, self.captured = card, device, False
         self._trt, self._log, self._held, self._planned = trt, log, held, planned
         self._runtime, self._engine = runtime, engine
-        self._context, self._tensors, self._stream, self._graph, self._buffers = None, None, 0, 0, {}
+        self._context: Any = None
+        self._tensors: Any = None
+        self._stream = self._graph = 0
+        self._buffers: Dict[str, _Buffer] = {}
         try:
             self._open()
         except BaseException:
@@ -158,7 +164,7 @@ class TrtEngine(Engine):
     def profile(self, batch, runs=50):
         self._load(batch)
         owners = readback.kernels(self.rows(), self._planned)
-        times = {}  # type: dict
+        times: Dict[str, float] = {}
 
         def report(kernel, ms):
             # Where the engine does not tell its layers, their names do.

@@ -2,6 +2,8 @@
 
 Both classes have the same face; :func:`tensors_of` picks the one this engine has.
 """
+from typing import Any
+
 from edge_mpq.engines import _tensorrt_api as api
 from edge_mpq.errors import EngineError
 
@@ -12,6 +14,15 @@ def tensors_of(trt, engine, context):
 
 
 class _Tensors(object):
+    """What both have in common; each answers ``is_input``, ``shape``, ``bind`` and ``enqueue`` in its own words."""
+
+    is_input: Any
+    _names: Any
+    _dtype: Any
+    _engine_shape: Any
+    _profile: Any
+    _set_shape: Any
+
     def __init__(self, trt, engine, context):
         self.trt, self.engine, self.context = trt, engine, context
         self.names = self._names()

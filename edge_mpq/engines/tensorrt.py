@@ -8,6 +8,7 @@ can take their place.
 import io
 import os
 import time
+from typing import List
 
 from edge_mpq.engines import _tensorrt_api as api
 from edge_mpq.engines import _tensorrt_build as steps
@@ -43,15 +44,15 @@ def build(
     trt, device = trt or api.library(), device or cuda.open_device()
     steps.refuse(trt, target, plan, calibration)
     held = api.Held()
-    watched = tell is not None and not hasattr(trt, "IProgressMonitor")
-    timed = api.TimedLayers(tell) if watched else None
+    timed = api.TimedLayers(tell) if tell is not None and not hasattr(trt, "IProgressMonitor") else None
     log = api.logger(trt, held, timed)
     trt.init_libnvinfer_plugins(log, "")
     builder = api.create(lambda: trt.Builder(log), "builder")
     network = steps.parse(trt, builder, log, data, str(onnx_path), target)
     steps.refuse_quantized(builder, target, network.layers)
     config = builder.create_builder_config()
-    wanted, hints = [], []
+    wanted: List[str] = []
+    hints: List[precision.Hint] = []
     if not steps.is_typed(trt, target):
         wanted = precision.flags(plan, network.layers, target, calibration is not None)
         hints = precision.hints(network.layers, plan, calibration is not None) if plan and wanted else []
@@ -62,10 +63,10 @@ def build(
     steps.shape_inputs(builder, config, network.trt_network, options.batch, calibration)
     if calibration is not None:
         calibration.attach(trt, network.trt_network, config, device)
-    if tell is not None and not watched:
-        config.progress_monitor = api.monitor(trt, held, tell)
-    elif watched:
+    if timed is not None:
         timed.layers = len(network.layers)
+    elif tell is not None:
+        config.progress_monitor = api.monitor(trt, held, tell)
     timed_at = timing.path_of(options.timing or timing.folder(), trt.__version__, device.described)
     plan_bytes = steps.serialize(trt, log, held, builder, network.trt_network, config, timed_at, calibration)
     asked = {} if plan is None else {name: plans.describe(choice) for name, choice in plan.choices.items()}

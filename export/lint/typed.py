@@ -29,8 +29,9 @@ def _planned(reading: Reading, target: Target) -> Iterator[Found]:
 
 
 def _all_float(reading: Reading, target: Target) -> Iterator[Found]:
-    layers = reading.of(*WEIGHTED)
-    if layers and not hints_into_onnx.read(reading.model):
+    layers, hints = reading.of(*WEIGHTED), hints_into_onnx.read(reading.model)
+    wanted = {activation for _, activation in hints.values()} or {"fp16"}
+    if layers and wanted != {"fp32"}:
         if all(reading.type_of(node.output[0]) == TensorProto.FLOAT for node in layers):
             yield "", f"all {len(layers)} layers are float32 by type, and there is no flag for half precision", AGAIN
 
@@ -47,7 +48,7 @@ RULES = [
     ),
     Rule(
         "all-float32",
-        "note",
+        "slow",
         "Layers that may run in half precision have that type in the graph.",
         "typed targets",
         _typed,

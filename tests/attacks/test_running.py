@@ -93,6 +93,7 @@ def test_bench_writes_a_report_that_report_prints(pyz: Path, capsys: pytest.Capt
     # What the host planned, and what was got here.
     assert [(row.layer, row.asked, row.planned_ms, row.macs) for row in mixed.layers] == [("conv", "w8a8", 0.5, 1000)]
     assert report.facts["frames_compared"] == 3 and report.facts["turns"] == 2
+    assert report.facts["model_fingerprint"] == "0" * 16
     assert mixed.agreement == pytest.approx(1 / 3)
     assert report.commands == ["python3 fire.pyz bench --backend replay --turns 2 --warm 0 --json"]
     assert board.main(["report", "--out", "copy.json"], str(pyz)) == 0

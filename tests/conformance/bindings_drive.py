@@ -9,6 +9,7 @@ every name, number and type of argument.  Prints what was driven.
 import ctypes
 import resource
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def load(folder, libraries):
     for library in libraries:
         ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
     sys.path.insert(0, folder)
-    import tensorrt_bindings
+    import tensorrt_bindings  # type: ignore[import-not-found]
 
     return tensorrt_bindings
 
@@ -58,7 +59,7 @@ def names(trt):
                 if (found is None) != (member not in here["enums"][name]):
                     faults.append(name + "." + member)
                 elif found is not None and int(found) != here["enums"][name][member]:
-                    faults.append("{}.{} is {}".format(name, member, int(found)))
+                    faults.append(f"{name}.{member} is {int(found)}")
     assert not faults, sorted(set(faults))[:20]
     return checked
 
@@ -135,17 +136,17 @@ def run(trt):
     assert opened.infer(batch) == [] and opened.captured
     assert opened.profile(batch, 2) == [] and len(opened.gpu_ms(batch, 2)) == 2
     assert opened.rows() == []
-    face = opened._tensors
+    face: Any = opened._tensors
     assert face._set_shape("", (1, 3, 4, 4)) and face._profile("") is not None
     driven = ["named tensors" if isinstance(face, tensors.Named) else "bindings"]
     if hasattr(engine, "num_bindings"):
-        other = tensors.Bindings(trt, engine, opened._context)
+        other: Any = tensors.Bindings(trt, engine, opened._context)
         other.inputs()
         other.bind("", 4096)
         assert other.bounds("") == ((), ()) and other.shape("") == () and other.numpy_type("")
         assert other._set_shape("", (1, 3, 4, 4)) and other._profile("") is not None and other.enqueue(1)
         driven.append("bindings")
-    face = other = None
+    face = other = None  # what holds the engine must go before it
     opened.close()
     assert not cudart.leaks()
     return driven
@@ -171,5 +172,5 @@ if __name__ == "__main__":
     if sys.argv[2] == "nothing":
         done = nothing(real)
     else:
-        done = ["{} names".format(names(real))] + build(real) + run(real)
+        done = [f"{names(real)} names"] + build(real) + run(real)
     print(real.__version__ + ": " + ", ".join(done))

@@ -7,7 +7,7 @@ Runs on Python 3.6.
 import ctypes
 
 
-class Cudart(object):
+class Cudart:
     """The library.  fail: function -> the CUDA error it gives.  ``calls`` holds names in order."""
 
     def __init__(self, capability=(8, 7), integrated=True, version=12060, fail=None):
@@ -44,7 +44,7 @@ class Cudart(object):
 
     def leaks(self):
         """What was made and never freed: kind -> how many."""
-        found = {}
+        found: dict[str, int] = {}
         for kind in self.kinds.values():
             found[kind] = found.get(kind, 0) + 1
         return found
@@ -56,7 +56,7 @@ class Cudart(object):
         out._obj.value = handle
 
     def _gone(self, handle, kind):
-        assert self.kinds.get(handle) == kind, "{} {} is not there to free".format(kind, handle)
+        assert self.kinds.get(handle) == kind, f"{kind} {handle} is not there to free"
         del self.live[handle], self.kinds[handle]
 
     def _cudaMalloc(self, out, size):
@@ -163,7 +163,7 @@ class Cudart(object):
         return answer
 
 
-class Driver(object):
+class Driver:
     """A libcuda that knows its device's name."""
 
     def __init__(self, name=b"Orin"):

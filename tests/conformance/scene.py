@@ -10,6 +10,7 @@ Runs on Python 3.6.
 import ctypes
 import json
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def plan(target, conv1, conv2, fc):
     return PrecisionPlan(fingerprint(LAYERS), target, choices)
 
 
-class Scene(object):
+class Scene:
     """One version of TensorRT on one device.
 
     made: the module.  batch: of the ONNX, -1 where free.  quantized: whether it holds Q/DQ.
@@ -63,7 +64,8 @@ class Scene(object):
         self.made = strict_api.module(version, answers_of(self))
         self.made.IHostMemory.__bytes__ = lambda memory: memory.__dict__["data"]
         self.trt_layers = [self._layer(*row) for row in self.network]
-        self.config, self.log, self.calibration_batches = None, None, 0
+        self.log: Any = None
+        self.calibration_batches = 0
 
     def calls(self, path):
         """Arguments of every call of ``Class.method``, or set of ``Class.property=``."""
@@ -82,14 +84,15 @@ class Scene(object):
         return strict_api.new(self.made, of_class, **attributes)
 
     def _tensor(self, name, dtype):
-        extra = {"is_network_output": name == "output", "is_shape_tensor": dtype == "INT32", "is_network_input": name == "input"}
         shape = (self.batch,) + self.picture if name == "input" else (self.batch, 8)
-        return self._new("ITensor", name=name, dtype=getattr(self.made.DataType, dtype), shape=shape, **extra)
+        return self._new(
+            "ITensor", name=name, dtype=getattr(self.made.DataType, dtype), shape=shape,
+            is_network_input=name == "input", is_network_output=name == "output", is_shape_tensor=dtype == "INT32",
+        )  # fmt: skip
 
     def _layer(self, name, kind, inputs, outputs):
-        layer = self._new(
-            "ILayer", name=name, type=getattr(self.made.LayerType, kind), num_inputs=len(inputs), num_outputs=len(outputs)
-        )
+        kind = getattr(self.made.LayerType, kind)
+        layer = self._new("ILayer", name=name, type=kind, num_inputs=len(inputs), num_outputs=len(outputs))
         layer.__dict__["inputs"] = [self._tensor(tensor, "FLOAT") for tensor in inputs]
         layer.__dict__["outputs"] = [self._tensor(*tensor) for tensor in outputs]
         return layer
@@ -142,7 +145,7 @@ class Scene(object):
             return False
         kind = type(calibrator).__mro__[1].__name__[5:].replace("Calibrator", "Calibration")
         line = struct.pack(">f", greatest / 127).hex()
-        made = bytearray("TRT-8201-{}\ninput: {}\n".format(kind, line).encode("ascii"))
+        made = bytearray(f"TRT-8201-{kind}\ninput: {line}\n".encode("ascii"))
         calibrator.write_calibration_cache(memoryview(made))
         made[:] = bytes(len(made))  # the memory is TensorRT's, and gone afterwards
         return True

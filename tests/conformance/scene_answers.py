@@ -30,8 +30,7 @@ def answers_of(scene):
         return "parse" not in scene.faults
 
     def make_config(builder):
-        scene.config = new("IBuilderConfig")
-        return scene.config
+        return new("IBuilderConfig")
 
     def set_shape(profile, name, least, best, greatest):
         profile.__dict__["bounds"] = [least[0], best[0], greatest[0]]
@@ -110,7 +109,7 @@ def answers_of(scene):
 
     def run_bindings(context, bindings, stream):
         assert all(isinstance(address, int) for address in bindings)
-        context.__dict__["addresses"] = dict(zip(TENSORS, bindings))
+        context.__dict__["addresses"] = {name: bindings[index] for index, name in enumerate(TENSORS)}
         return run(context, stream)
 
     def information(inspector, form):

@@ -18,6 +18,7 @@ import gzip
 import json
 import os
 import types
+from typing import Any
 
 TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "api.json.gz")
 
@@ -43,6 +44,9 @@ class _Enum(enum.Enum):
     __index__ = __int__
 
 
+_ENUM: Any = _Enum  # called with a table of members, which is no type
+
+
 @functools.lru_cache(maxsize=1)
 def everything():
     """Every ``Class.member`` and function of any version."""
@@ -58,12 +62,20 @@ def module(version, answers=None):
     return _Maker(version, answers or {}).made
 
 
-class _Maker(object):
+@functools.lru_cache(maxsize=12)
+def _enums(version):
+    # Enumerations hold nothing of one module, and are slow to make.
+    facts = table()[version]["enums"]
+    return {name: _ENUM(name.split(".")[-1], members) for name, members in facts.items()}
+
+
+class _Maker:
     def __init__(self, version, answers):
         self.facts, self.answers = table()[version], answers
-        self.made = types.ModuleType("tensorrt")
-        self.made.__version__, self.made.calls = version, []
-        self.known = {name: _Enum(name.split(".")[-1], members) for name, members in self.facts["enums"].items()}
+        made: Any = types.ModuleType("tensorrt")
+        made.__version__, made.calls = version, []
+        self.made = made
+        self.known = dict(_enums(version))
         for name in self.facts["classes"]:
             self._class(name)
         for name, value in self.known.items():
@@ -97,7 +109,7 @@ class _Maker(object):
     def _constructor(self, name, overloads):
         def initialize(this, *args, **kwargs):
             if not isinstance(overloads, list):
-                raise TypeError("{}: No constructor defined!".format(name))
+                raise TypeError(f"{name}: No constructor defined!")
             self._record(name + ".__init__", overloads, args, kwargs)
             this.__dict__["_initialized"] = True
             answer = self.answers.get(name + ".__init__")
@@ -146,7 +158,7 @@ class _Maker(object):
         for required, most, names, kind in overloads:
             if required <= count and (most < 0 or count <= most) and set(kwargs) <= set(names):
                 return kind
-        raise TypeError("{}(): incompatible function arguments {} {}".format(path, args, kwargs))
+        raise TypeError(f"{path}(): incompatible function arguments {args} {kwargs}")
 
     def _value(self, kind):
         short = kind.rsplit("::", 1)[-1]
@@ -172,7 +184,7 @@ def new(made, of_class, **attributes):
     """
     thing = getattr(made, of_class).__new__(getattr(made, of_class))
     for attribute in attributes:
-        assert hasattr(type(thing), attribute), "{} has no {}".format(of_class, attribute)
+        assert hasattr(type(thing), attribute), f"{of_class} has no {attribute}"
     thing.__dict__["_set"] = dict(attributes)
     return thing
 
@@ -180,7 +192,7 @@ def new(made, of_class, **attributes):
 def _strict_setattr(this, name, value):
     # A class written in Python over one of these has a dictionary of its own.
     if "_made_here" in type(this).__dict__ and not hasattr(type(this), name):
-        raise AttributeError("{!r} object has no attribute {!r}".format(type(this)._made_here, name))
+        raise AttributeError(f"{type(this)._made_here!r} object has no attribute {name!r}")
     object.__setattr__(this, name, value)
 
 
@@ -189,4 +201,4 @@ def _check(path, values):
     for value in values:
         kind = type(value)
         if hasattr(kind, "_made_here") and "_made_here" not in kind.__dict__ and not value.__dict__.get("_initialized"):
-            raise TypeError("{}: {}.__init__() must be called when overriding __init__".format(path, kind._made_here))
+            raise TypeError(f"{path}: {kind._made_here}.__init__() must be called when overriding __init__")

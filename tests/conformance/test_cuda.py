@@ -3,10 +3,12 @@
 import ctypes
 import sys
 import types
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
+from edge_mpq import engines
 from edge_mpq.engines import cuda
 from edge_mpq.errors import EngineError
 from tests.conformance.fake_cudart import Cudart, Driver
@@ -107,7 +109,13 @@ def test_no_library_is_told_at_the_door(monkeypatch: pytest.MonkeyPatch) -> None
         cuda.open_device()
 
 
-def _pycuda(monkeypatch: pytest.MonkeyPatch) -> dict:
+def _forget() -> None:
+    sys.modules.pop("edge_mpq.engines._pycuda", None)
+    vars(engines).pop("_pycuda", None)
+
+
+@pytest.fixture
+def pycuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict]:
     """A pycuda that counts its context's pushes and pops, on host memory."""
     seen = {"depth": 0, "deepest": 0}
 
@@ -118,9 +126,6 @@ def _pycuda(monkeypatch: pytest.MonkeyPatch) -> dict:
 
         def pop(self) -> None:
             seen["depth"] -= 1
-
-    class Owner:
-        """What an array in page-locked memory has as its base."""
 
     class Device:
         def __init__(self, index: int) -> None:
@@ -176,12 +181,12 @@ def _pycuda(monkeypatch: pytest.MonkeyPatch) -> dict:
     package.driver = driver  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pycuda", package)
     monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
-    monkeypatch.delitem(sys.modules, "edge_mpq.engines._pycuda", raising=False)
-    return seen
+    _forget()
+    yield seen
+    _forget()
 
 
-def test_pycuda_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = _pycuda(monkeypatch)
+def test_pycuda_is_taken_where_it_is_installed(pycuda: dict) -> None:
     device = cuda.open_device()
     assert device.described == "NVIDIA Tegra X2 sm_62 with 2 SMs" and device.version == "10.2"
     stream, address = device.stream(), device.device_memory(8)
@@ -196,11 +201,10 @@ def test_pycuda_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) 
     device.free_device(address)
     device.free_stream(stream)
     # Nothing is left on the context stack, which is what crashes pycuda at exit.
-    assert seen["depth"] == 0 and seen["deepest"] == 1
+    assert pycuda["depth"] == 0 and pycuda["deepest"] == 1
 
 
-def test_pycuda_captures_graphs_through_libcudart_if_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    _pycuda(monkeypatch)
+def test_pycuda_captures_graphs_through_libcudart_if_it_is_there(pycuda: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     device = cuda.open_device()
     monkeypatch.setattr(cuda, "find_runtime", lambda: None)
     with pytest.raises(EngineError, match="pycuda captures no CUDA graphs"):
@@ -214,8 +218,7 @@ def test_pycuda_captures_graphs_through_libcudart_if_it_is_there(monkeypatch: py
     assert done == [1] and cudart.leaks() == {}
 
 
-def test_a_pycuda_that_is_too_old_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    _pycuda(monkeypatch)
+def test_a_pycuda_that_is_too_old_makes_way(pycuda: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(sys.modules["pycuda.driver"].Device, "retain_primary_context")
     cudart = Cudart()
     monkeypatch.setattr(cuda, "find_runtime", lambda: cudart)

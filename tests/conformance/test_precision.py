@@ -24,7 +24,7 @@ def _layer(name: str, kind: str, source: str, dtype: str = "FLOAT", fixed: bool 
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("conv", "conv"), ("conv_1", "conv_1"), ("conv_2", "conv"), ("conv_1_bias", "conv_1"), ("convolution", ""), ("", "")],
+    [("conv", "conv"), ("conv_1", "conv_1"), ("conv_2", "conv"), ("conv_1_b", "conv_1"), ("convolved", ""), ("", "")],
 )
 def test_a_layer_belongs_to_its_name_or_the_longest_before_it(name: str, found: str) -> None:
     assert precision.owner(name, ["conv", "conv_1", "fc"]) == found
@@ -85,7 +85,8 @@ def test_flags_follow_the_formats(formats, calibrated, board, wanted) -> None:
 
 ROWS = [
     {"Name": "conv1.weight + input_quantize + conv1 + relu", "LayerType": "CaskConvolution",
-     "Inputs": [{"Format/Datatype": "Four wide channel vectorized row major Int8 format"}], "Weights": {"Type": "Int8"}},
+     "Inputs": [{"Format/Datatype": "Four wide channel vectorized row major Int8 format"}],
+     "Weights": {"Type": "Int8"}},
     {"Name": "Reformatting CopyNode for Input Tensor 0 to conv2", "LayerType": "Reformat",
      "Inputs": [{"Format/Datatype": "Row major Int8 format"}]},
     {"Name": "conv2", "Inputs": [{"Format/Datatype": "Channel major FP16 format where channel % 2 == 0"}],
@@ -135,6 +136,6 @@ def test_a_plan_tells_its_tensorrt_from_8_6_on() -> None:
 
 
 def test_the_builders_messages_name_the_layer_they_time() -> None:
-    assert api.timed_layer("--------------- Timing Runner: Conv_0 + Relu_1 (CudaDepthwiseConvolution)") == "Conv_0 + Relu_1"
+    assert api.timed_layer("----- Timing Runner: Conv_0 + Relu_1 (CudaDepthwiseConvolution)") == "Conv_0 + Relu_1"
     assert api.timed_layer("Timing Runner: act(x) (Pointwise)") == "act(x)"
     assert api.timed_layer("Formats and tactics selection completed") == ""

@@ -101,7 +101,8 @@ def test_a_plan_of_another_tensorrt_is_named(version: str, tmp_path: Path) -> No
     build(Scene(version), tmp_path)
     scene = Scene(version, faults=["deserialize"])
     major = version.split(".")[0]
-    with pytest.raises(EngineError, match=rf"written by TensorRT {major}\.3\.0\.0\): Version tag does not match; .*again"):
+    told = rf"written by TensorRT {major}\.3\.0\.0\): Version tag does not match; .*again"
+    with pytest.raises(EngineError, match=told):
         opened(scene, tmp_path)
 
 
