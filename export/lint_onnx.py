@@ -43,7 +43,7 @@ MENDS: list[tuple[Mend, tuple[str, ...]]] = [
     (mend_model.name_nodes, ("unnamed-node", "duplicate-name")),
     (mend_model.float32, ("double-constant", "double-tensor")),
     (mend_placement.without_integers, ("no-integers",)),
-    (mend_model.older_opset, ("opset", "reduction-axes")),
+    (mend_model.older_opset, ("opset", "reduction-axes", "operator")),
     (mend_grids.axes, ("axis-unsaid",)),
     (mend_grids.float_biases, ("int32-bias",)),
     (mend_grids.symmetric, ("zero-point", "uint8", "uint8-as-int8")),

@@ -8,29 +8,32 @@ pycuda's releases do not capture, go through libcudart where that is found.
 import contextlib
 from typing import Any
 
-import pycuda.driver as driver
-
 from edge_mpq.engines import cuda
 from edge_mpq.errors import EngineError
 
-if not hasattr(driver.Device, "retain_primary_context"):  # before pycuda 2020.1
-    raise ImportError("this pycuda knows no primary context")
-
 
 def open_device():
-    """The :class:`Pycuda` of device 0; EngineError where it does not start."""
+    """The :class:`Pycuda` of device 0.
+
+    Raises ImportError where there is no pycuda, or one too old, and EngineError where it
+    does not start.
+    """
+    import pycuda.driver as driver
+
+    if not hasattr(driver.Device, "retain_primary_context"):  # before pycuda 2020.1
+        raise ImportError("this pycuda knows no primary context")
     try:
         driver.init()
-        return Pycuda(driver.Device(0))
+        return Pycuda(driver, driver.Device(0))
     except driver.Error as error:
         raise EngineError("pycuda cannot start CUDA ({})".format(error), cuda.MENDS[100]) from error
 
 
 class Pycuda(cuda.Device):
-    """CUDA through pycuda."""
+    """CUDA through pycuda.  driver: the module pycuda.driver."""
 
-    def __init__(self, device):
-        self._context, self._kept = device.retain_primary_context(), {}
+    def __init__(self, driver, device):
+        self._driver, self._context, self._kept = driver, device.retain_primary_context(), {}
         attribute = driver.device_attribute
         self.name, self.capability = device.name(), device.compute_capability()
         self.processors = device.get_attribute(attribute.MULTIPROCESSOR_COUNT)
@@ -43,7 +46,7 @@ class Pycuda(cuda.Device):
         self._context.push()
         try:
             yield
-        except driver.Error as error:
+        except self._driver.Error as error:
             raise EngineError("CUDA failed through pycuda ({})".format(error), "see the CUDA error") from error
         finally:
             self._context.pop()
@@ -54,7 +57,7 @@ class Pycuda(cuda.Device):
 
     def device_memory(self, nbytes):
         with self._current():
-            memory = driver.mem_alloc(max(nbytes, 1))
+            memory = self._driver.mem_alloc(max(nbytes, 1))
             return self._keep(int(memory), memory)
 
     def free_device(self, address):
@@ -63,7 +66,8 @@ class Pycuda(cuda.Device):
 
     def host_memory(self, nbytes):
         with self._current():
-            array = driver.pagelocked_empty(max(nbytes, 1), "uint8", mem_flags=driver.host_alloc_flags.DEVICEMAP)
+            flags = self._driver.host_alloc_flags.DEVICEMAP
+            array = self._driver.pagelocked_empty(max(nbytes, 1), "uint8", mem_flags=flags)
             mapped = int(array.base.get_device_pointer())
         return cuda.HostMemory(array, array.ctypes.data, mapped)
 
@@ -74,7 +78,7 @@ class Pycuda(cuda.Device):
 
     def stream(self):
         with self._current():
-            stream = driver.Stream()
+            stream = self._driver.Stream()
             return self._keep(stream.handle, stream)
 
     def free_stream(self, stream):
@@ -87,15 +91,15 @@ class Pycuda(cuda.Device):
 
     def to_device(self, address, memory, nbytes, stream):
         with self._current():
-            driver.memcpy_htod_async(address, memory.array[:nbytes], self._kept[stream])
+            self._driver.memcpy_htod_async(address, memory.array[:nbytes], self._kept[stream])
 
     def to_host(self, memory, address, nbytes, stream):
         with self._current():
-            driver.memcpy_dtoh_async(memory.array[:nbytes], address, self._kept[stream])
+            self._driver.memcpy_dtoh_async(memory.array[:nbytes], address, self._kept[stream])
 
     def elapsed_ms(self, stream, work):
         with self._current():
-            start, end = driver.Event(), driver.Event()
+            start, end = self._driver.Event(), self._driver.Event()
             start.record(self._kept[stream])
             work()
             end.record(self._kept[stream])

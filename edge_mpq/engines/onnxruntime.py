@@ -26,6 +26,8 @@ from edge_mpq.records import plan as plans
 BACKEND = "onnxruntime"
 INTEGER_KERNELS = ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "ConvInteger", "MatMulInteger")
 WEIGHTED = INTEGER_KERNELS + ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+# It stores float weights as int8, one scale a tensor, wherever their neighbours are integers: against the plan.
+UNWANTED_OPTIMIZERS = ("WeightBiasQuantization",)
 TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(float16)": "float16"}
 
 
@@ -69,7 +71,9 @@ def _options(threads):
 def _session(path, options):
     runtime = _library()
     try:
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(UNWANTED_OPTIMIZERS)
+        )
     except Exception as error:  # its own exception classes share no base
         text = str(error).strip().splitlines()
         raise EngineError(

@@ -19,9 +19,8 @@ class Bundle(NamedTuple):
     """The manifest.
 
     target: the board it was made for.  recipe: preprocessing, as in engines/inputs.py.
-    classes: label of each output index, [] when unknown.  files: role -> relative
-    path, roles being ``model fp32 plan ranges report``.  sha256 and size: path -> digest
-    and bytes.
+    classes: label of each output index, [] when unknown.  files: role -> relative path;
+    docs/bundle.md names the roles.  sha256 and size: path -> digest and bytes.
     """
 
     title: str

@@ -10,6 +10,7 @@ from edge_mpq.errors import ExportError
 from edge_mpq.records.target import Target
 from export import older_opset_of_onnx
 from export.lint.editing import unused
+from export.lint.operators import SINCE
 from export.lint.reading import Reading, every_node, name_of
 
 # The newest opset that older_opset_of_onnx starts from.
@@ -30,16 +31,23 @@ def name_nodes(reading: Reading, target: Target) -> None:
 
 
 def older_opset(reading: Reading, target: Target) -> None:
-    """The same model in the target's opset, where every operator has such a form."""
-    model = reading.model
-    lowest = target.opset if target.opset >= BEFORE_LOWERING else BEFORE_LOWERING
+    """The same model in the target's opset, where every operator has such a form.
+
+    An operator that came later than the opset to the target's parser is written out: then
+    in the oldest opset.
+    """
+    model, wanted = reading.model, target.opset
+    lowest = max(wanted, BEFORE_LOWERING)
+    kinds = {node.op_type for node in reading.nodes if SINCE.get(node.op_type, (0, 0)) > target.tensorrt}
+    if wanted < BEFORE_LOWERING and kinds & set(older_opset_of_onnx.REWRITES):
+        wanted = older_opset_of_onnx.OLDEST
     older = onnx.ModelProto()
     older.CopyFrom(model)
     try:
         if reading.opset > lowest:
             older = _converted(model, lowest)
-        if target.opset < BEFORE_LOWERING:
-            older = older_opset_of_onnx.lower(older, target.opset)
+        if wanted < BEFORE_LOWERING:
+            older = older_opset_of_onnx.lower(older, wanted)
         onnx.checker.check_model(older)
     except (ExportError, RuntimeError, onnx.checker.ValidationError, version_converter.ConvertError):
         return  # the finding stays, and says what to do

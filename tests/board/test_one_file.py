@@ -67,6 +67,31 @@ def test_doctor_and_report_need_the_standard_library_only(run) -> None:
     assert run("report").startswith("fire on a host")
 
 
+IMPORT = """
+import importlib, sys, zipfile
+sys.path.insert(0, sys.argv[1])
+for name in zipfile.ZipFile(sys.argv[1]).namelist():
+    if name.endswith(".py") and name != "__main__.py":
+        try:
+            importlib.import_module(name[:-3].replace("/", ".").replace(".__init__", ""))
+        except ImportError as error:
+            # What a board brings and this machine may not have.
+            assert error.name.partition(".")[0] in ("pycuda", "tensorrt"), (name, error)
+from edge_mpq import engines
+print(" ".join(engines.names()))
+"""
+
+
+def test_every_module_imports_from_inside_the_file(pyz: Path, tmp_path: Path) -> None:
+    if not _has_numpy():
+        pytest.skip(f"{_interpreter()} has no numpy and cv2; EDGE_MPQ_PYTHON36 may name one that has")
+    words = [_interpreter(), "-B", "-c", IMPORT, str(pyz)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    # The door of a family lists its methods inside a zip too.
+    assert {"onnxruntime", "replay", "tensorrt"} <= set(done.stdout.split())
+
+
 def test_run_and_bench(run, tmp_path: Path) -> None:
     if not _has_numpy():
         pytest.skip(f"{_interpreter()} has no numpy and cv2; EDGE_MPQ_PYTHON36 may name one that has")

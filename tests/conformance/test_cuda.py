@@ -3,12 +3,10 @@
 import ctypes
 import sys
 import types
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from edge_mpq import engines
 from edge_mpq.engines import cuda
 from edge_mpq.errors import EngineError
 from tests.conformance.fake_cudart import Cudart, Driver
@@ -103,19 +101,14 @@ def test_no_gpu_is_told_at_the_door() -> None:
 
 
 def test_no_library_is_told_at_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pycuda", None)
+    monkeypatch.setitem(sys.modules, "pycuda", None)  # as if it were not installed
     monkeypatch.setattr(cuda, "find_runtime", lambda: None)
     with pytest.raises(EngineError, match="no CUDA runtime library.*nvidia-jetpack"):
         cuda.open_device()
 
 
-def _forget() -> None:
-    sys.modules.pop("edge_mpq.engines._pycuda", None)
-    vars(engines).pop("_pycuda", None)
-
-
 @pytest.fixture
-def pycuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict]:
+def pycuda(monkeypatch: pytest.MonkeyPatch) -> dict:
     """A pycuda that counts its context's pushes and pops, on host memory."""
     seen = {"depth": 0, "deepest": 0}
 
@@ -181,9 +174,7 @@ def pycuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict]:
     package.driver = driver  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pycuda", package)
     monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
-    _forget()
-    yield seen
-    _forget()
+    return seen
 
 
 def test_pycuda_is_taken_where_it_is_installed(pycuda: dict) -> None:

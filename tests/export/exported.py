@@ -44,18 +44,27 @@ def deployed(kind: str, plan: PrecisionPlan) -> tuple[fx.GraphModule, onnx.Model
     return quantized, model
 
 
-def answers(model: onnx.ModelProto, pictures: torch.Tensor, optimized: Path | None = None) -> np.ndarray:
-    """What ONNX Runtime computes, by the graph as it stands; or optimized, with the result written to a file."""
+def answers(model: onnx.ModelProto, pictures: torch.Tensor) -> np.ndarray:
+    """What ONNX Runtime computes by the graph as it stands, with no kernel fused."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    if optimized is None:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    else:
-        options.optimized_model_filepath = str(optimized)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return session.run(None, {session.get_inputs()[0].name: pictures.numpy()})[0]
+
+
+def engine(model: onnx.ModelProto, folder: Path, plan: PrecisionPlan | None = None) -> backend.OrtEngine:
+    """The engine that the backend builds of a model, opened; its file is the optimized graph."""
+    onnx.save(model, str(folder / "model.onnx"))
+    backend.build(str(folder / "model.onnx"), str(folder / "model.engine"), targets.get("cpu-x86-vnni"), plan)
+    return backend.open(str(folder / "model.engine"))
+
+
+def optimized(model: onnx.ModelProto, folder: Path) -> collections.Counter:
+    """How often each operation stands in the engine of a model."""
+    return operations(onnx.load(engine(model, folder).path))
 
 
 def operations(model: onnx.ModelProto) -> collections.Counter:

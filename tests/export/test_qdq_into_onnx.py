@@ -77,14 +77,13 @@ def test_the_graph_computes_the_simulation(kind, name):
 def test_integer_kernels_compute_the_simulation(kind, name, tmp_path):
     _, quantized, model = deployed(kind, VNNI, name)
     x = toys.pictures(256, seed=22)
-    agree(quantized, exported.answers(model, x, tmp_path / "optimized.onnx"), x)
+    agree(quantized, exported.engine(model, tmp_path).infer(x.numpy())[0], x)
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
-def test_every_quantized_convolution_gets_an_integer_kernel(kind, name, tmp_path):
+def test_every_quantized_layer_gets_an_integer_kernel_and_no_other_layer(kind, name, tmp_path):
     plan, _, model = deployed(kind, VNNI, name)
-    exported.answers(model, toys.pictures(1), tmp_path / "optimized.onnx")
-    ran = exported.operations(onnx.load(str(tmp_path / "optimized.onnx")))
+    ran = exported.optimized(model, tmp_path)
     quantized = [layer for layer in toys.layers(kind) if plan.choices[layer.name].weight != "fp32"]
     assert ran["QLinearConv"] == sum(layer.kind == "conv2d" for layer in quantized)
     linear = ran["QGemm"] + ran["MatMulIntegerToFloat"] + ran["QLinearMatMul"]
@@ -96,9 +95,8 @@ def test_every_quantized_convolution_gets_an_integer_kernel(kind, name, tmp_path
 @pytest.mark.parametrize("name", ["int8", "int4"])
 def test_between_integer_kernels_no_conversion_is_left(name, tmp_path):
     _, _, model = deployed("residual", VNNI, name)
-    exported.answers(model, toys.pictures(1), tmp_path / "optimized.onnx")
-    ran = exported.operations(onnx.load(str(tmp_path / "optimized.onnx")))
-    # The input is quantized; around the float mean before the head, which export.onnx_for_cpu replaces, one pair is left.
+    ran = exported.optimized(model, tmp_path)
+    # The input is quantized; around the float mean before the head, which onnx_for_cpu replaces, one pair is left.
     assert (ran["QuantizeLinear"], ran["DequantizeLinear"]) == (2, 1)
     assert ran["QLinearAdd"] == 2 and ran["QLinearConcat"] == 1 and ran["Add"] == ran["Concat"] == ran["Relu"] == 0
 
@@ -260,7 +258,7 @@ def test_biases_of_zeros_and_shared_layers_compute_the_simulation(model, board, 
     x = toys.pictures(128, seed=25)
     agree(quantized, exported.answers(made, x), x)
     if exported.EXACT_INTEGERS:
-        agree(quantized, exported.answers(made, x, tmp_path / "optimized.onnx"), x)
+        agree(quantized, exported.engine(made, tmp_path).infer(x.numpy())[0], x)
 
 
 # Faults.

@@ -200,10 +200,10 @@ def test_a_broken_model_leaves_no_engine(built, tmp_path):
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """(plan, simulated graph, path of the engine) of a toy with layers at 8 and 4 bits and in float."""
+    """(plan, simulated graph, path of the engine) of a toy with float layers among layers of 8 and 4 bits."""
     folder = tmp_path_factory.mktemp("mixed")
     plan = toys.planned(
-        "residual", "cpu-x86-vnni", stem__0=("fp32", "fp32"), two__0=("fp32", "fp32"), one__0=("int4", "int8")
+        "residual", "cpu-x86-vnni", last__0=("fp32", "fp32"), down__0=("fp32", "fp32"), one__0=("int4", "int8")
     )
     quantized, model = exported.deployed("residual", plan)
     onnx.save(model, str(folder / "model.onnx"))
@@ -215,7 +215,7 @@ def test_the_card_tells_what_each_layer_got(mixed):
     plan, _, path = mixed
     card = engine_record.load(base.card_path(path))
     assert card.asked == card.got and not card.mismatches()
-    got = [card.got[name] for name in ("stem.0", "one.0", "down.0", "head")]
+    got = [card.got[name] for name in ("down.0", "one.0", "stem.0", "head")]
     assert got == ["fp32", "w4a8", "w8a8", "w8a8"]
 
 
