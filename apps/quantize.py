@@ -6,11 +6,13 @@ target's engine runs on this machine, its engines.
 
 import argparse
 import importlib.util
+import os
 import shlex
 import time
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -29,6 +31,7 @@ from edge_mpq.menu import menu_of
 from edge_mpq.placement import every_tensor
 from edge_mpq.planning import cost_tables
 from edge_mpq.quantizing import answers
+from edge_mpq.records import document
 from edge_mpq.records import plan as plans
 from edge_mpq.records import report as reports
 from edge_mpq.records.layer import LayerSpec, fingerprint
@@ -41,6 +44,7 @@ from export.bundle_from_torch import Quantized
 
 # Test pictures that the first report looks at; `edge-mpq bench` looks at all of them.
 GLANCE = 1000
+FRAMES = 8
 
 
 class Options(NamedTuple):
@@ -117,6 +121,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     bundle = bundle_from_torch.write(
         folder, work.title, graph, mixed, uniform, target, ranges, work.recipe, work.data.classes, task
     )
+    _keep_frames(folder, work)
     lap("export_s")
     table = cost_tables(layers, menu_of(layers, target, options.formats), target, times)["latency"]
     rows = {
@@ -165,6 +170,15 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     )
     reports.save(f"{folder}/report.json", report)
     return report
+
+
+def _keep_frames(folder: str, work: Work) -> None:
+    """A few test pictures beside the bundle, for the board to time on and to show."""
+    os.makedirs(os.path.join(folder, "frames"), exist_ok=True)
+    for number, index in enumerate(sample(work.data.test, min(FRAMES, len(work.data.test)), seed=3)):
+        picture = cv2.cvtColor(work.data.test.frame(index), cv2.COLOR_RGB2BGR)
+        encoded = cv2.imencode(".png", picture)[1].tobytes()
+        document.write_bytes(os.path.join(folder, "frames", f"{number}.png"), encoded)
 
 
 def _simulated(models: dict[str, nn.Module], seen: list[torch.Tensor], labels: np.ndarray | None) -> dict[str, float]:

@@ -36,7 +36,7 @@ def build(folder, role="model", backend=None, threads=1):
         raise BundleError("{} has no {!r} model".format(folder, role), "it has " + ", ".join(sorted(bundle.files)))
     if target.backend == "simulation" and backend is None:
         raise EngineError("target simulation deploys nothing", "quantize for a board, or give --backend onnxruntime")
-    plan = plans.load(os.path.join(str(folder), bundle.files["plan"])) if role in PLANNED else None
+    plan = plans.load(os.path.join(str(folder), bundle.files["plan"])) if PLANNED.get(role) in bundle.files else None
     path = engine_path(folder, role)
     if not os.path.isdir(os.path.dirname(path)):
         os.makedirs(os.path.dirname(path))

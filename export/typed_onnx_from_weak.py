@@ -48,7 +48,7 @@ def typed(model: onnx.ModelProto, plan: PrecisionPlan, target: Target) -> onnx.M
     if strange:
         raise ExportError(f"no type of a network says {', '.join(strange)}", "plan with fp32, fp16, bf16 or int8")
     brain = any(choice.activation == "bf16" for choice in plan.choices.values())
-    whole = _raised(model, BRAIN_LAYERS if brain else HALF_SCALES, target)
+    whole = raised(model, BRAIN_LAYERS if brain else HALF_SCALES, target)
     _store_constants(whole)
     reading = Reading(whole)
     types = _types(reading, plan)
@@ -67,7 +67,7 @@ def typed(model: onnx.ModelProto, plan: PrecisionPlan, target: Target) -> onnx.M
     return whole
 
 
-def _raised(model: onnx.ModelProto, opset: int, target: Target) -> onnx.ModelProto:
+def raised(model: onnx.ModelProto, opset: int, target: Target) -> onnx.ModelProto:
     """A copy of at least ``opset``, whose operations mean what they meant."""
     before = opset_of(model)
     raised = onnx.ModelProto()

@@ -304,8 +304,8 @@ def test_a_quantized_model_answers_nearly_as_the_float_one_and_the_same_every_ti
     plan, x = planned(), toys.pictures(64, seed=5)
     quantized, table = quantizing.quantize(toys.model("residual"), plan, toys.batches(), rounding=rule)
     answers = quantizing.answers(quantized, x.split(20))
-    reference = quantizing.answers(toys.model("residual"), x.split(20))
+    reference = toys.model("residual")(x)
     assert (answers - reference).square().mean() < 0.05 * reference.var()
-    again, same = quantizing.quantize(toys.model("residual"), plan, toys.batches(), rounding=rule, ranges=table)
+    again, same = quantizing.quantize(toys.graph("residual"), plan, toys.batches(), rounding=rule, ranges=table)
     assert same is table and torch.equal(quantizing.answers(again, x.split(20)), answers)
     assert list(itertools.islice(layers_of(quantized), 1))[0].name == "stem.0"

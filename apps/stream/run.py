@@ -19,6 +19,7 @@ import numpy as np
 from apps.stream import decode, loop, sinks, sources
 from apps.stream.capture import Capture
 from apps.stream.engine_from_bundle import open_engine
+from apps.stream.power import Sampler
 from edge_mpq.engines import inputs
 from edge_mpq.errors import SourceError
 from edge_mpq.records import bundle as bundle_record
@@ -46,11 +47,15 @@ def main(argv):
             outs.append(sink)
         engine = stack.enter_context(open_engine(args.bundle, bundle, args.engine, args.backend, args.threads, say))
         say("{} ({}) on {}, frames from {}".format(bundle.title, args.engine, engine.card.device, source.name))
+        sampler = Sampler()
+        sampler.start()
+        stack.callback(sampler.stop)
         stream = loop.run(capture, engine, bundle, outs, frames=args.frames, seconds=args.seconds)
+        power = sampler.stop()
     say(_summary(stream))
     if args.report:
         pictures = [picture for sink in outs if isinstance(sink, sinks.Sampler) for picture in sink.pictures()]
-        report_record.save(args.report, _report(args, argv, bundle, engine.card, stream, pictures))
+        report_record.save(args.report, _report(args, argv, bundle, engine.card, stream, power, pictures))
     if args.json:
         sys.stdout.write(json.dumps(stream._asdict()) + "\n")
     if capture.vanished and stream.ended == capture.ended:
@@ -105,9 +110,11 @@ def _summary(stream):
     )  # fmt: skip
 
 
-def _report(args, argv, bundle, card, stream, pictures):
+def _report(args, argv, bundle, card, stream, power, pictures):
     machine = {"processor": card.device, "system": platform.platform(), "threads": str(args.threads)}
     versions = {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__}
+    facts = {"engine": args.engine, "backend": card.backend, "engine_mib": card.engine_bytes / 1024.0**2}
+    energy = {"mean_w": power.mean_w, "frame_j": power.frame_j(stream.frames), "hottest_c": power.max_c}
     words = ["edge-mpq", "run"] + [shlex.quote(sources.shown(word)) for word in argv]
     return report_record.RunReport(
         title=bundle.title,
@@ -115,7 +122,7 @@ def _report(args, argv, bundle, card, stream, pictures):
         target=bundle.target,
         machine=dict(machine, **dict(versions, **card.versions)),
         stream=stream,
-        facts={"engine": args.engine, "backend": card.backend, "engine_mib": card.engine_bytes / 1024.0**2},
+        facts=dict(facts, **{name: value for name, value in energy.items() if value is not None}),
         pictures=pictures,
         commands=[" ".join(words)],
     )
@@ -126,7 +133,7 @@ def _parser():
     parser.add_argument("bundle", help="folder that holds bundle.json")
     parser.add_argument(
         "--source", required=True, metavar="S",
-        help="0 or /dev/video0, a video, a folder of pictures, rtsp://..., a GStreamer pipeline, or synthetic",
+        help="0 or /dev/video0, csi://0, usb:///dev/video0, a video, a folder of pictures, rtsp://..., a GStreamer pipeline, or synthetic",
     )  # fmt: skip
     parser.add_argument("--fps", type=_above_zero(float), help="play what is no camera as one of this rate")
     parser.add_argument("--engine", choices=("model", "fp32"), default="model", help="which of the bundle's (model)")

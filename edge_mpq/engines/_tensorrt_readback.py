@@ -20,7 +20,8 @@ _TYPES = (("bf16", ("BF16", "BFLOAT16")), ("fp8", ("FP8",)), ("int8", ("INT8",))
 def layers_of(text):
     """The rows of an inspector's answer; [] where it is no JSON or has none."""
     try:
-        rows = json.loads(text).get("Layers", [])
+        # Nodes in the metadata are parted by control characters, which JSON proper has not.
+        rows = json.loads(text, strict=False).get("Layers", [])
     except (ValueError, AttributeError):
         return []
     # Built without details, a layer is its name alone.
@@ -34,12 +35,15 @@ def planned_in(row, planned):
     Copies between formats compute none.  A region compiled as one (``{ForeignNode[a...b]}``)
     tells neither its layers nor their types.
     """
+    return list(dict.fromkeys(layer for layer in (owner(part, planned) for part in _parts(row)) if layer))
+
+
+def _parts(row):
+    """Names of the network's layers that a row was made of."""
     name = row["Name"]
     if row.get("LayerType") in ("Reformat", "NoOp", "Constant") or name.startswith(("Reformatting Copy", "{Foreign")):
         return []
-    nodes = _NODES.findall(str(row.get("Metadata", "")))
-    found = [owner(part, planned) for part in nodes or _JOINTS.split(name)]
-    return list(dict.fromkeys(layer for layer in found if layer))
+    return _NODES.findall(str(row.get("Metadata", ""))) or _JOINTS.split(name)
 
 
 def type_of(text):
@@ -65,14 +69,14 @@ def ran(row):
 def got(rows, planned):
     """planned layer -> what the engine runs it in, for the layers that it tells of.
 
-    A layer may appear in several rows; one that carries its weights says it best, then one
-    that computes it alone, then the first.
+    A layer may appear in several rows; one that carries weights says it best, then one that
+    has the layer itself and not only what stands around it, then one of this layer alone.
     """
     found: Dict[str, Tuple[tuple, str]] = {}
     for row in rows:
-        layers, short = planned_in(row, planned), ran(row)
-        rank = (isinstance(row.get("Weights"), dict), len(layers) == 1)
+        layers, short, parts = planned_in(row, planned), ran(row), _parts(row)
         for layer in layers:
+            rank = (isinstance(row.get("Weights"), dict), layer in parts, len(layers) == 1)
             if short and (layer not in found or rank > found[layer][0]):
                 found[layer] = (rank, short)
     return {layer: short for layer, (_, short) in found.items()}

@@ -14,7 +14,7 @@ def tensors_of(trt, engine, context):
 
 
 class _Tensors(object):
-    """What both have in common; each answers ``is_input``, ``shape``, ``bind`` and ``enqueue`` in its own words."""
+    """What both have in common; each has ``is_input``, ``bind`` and ``enqueue`` in its own words."""
 
     is_input: Any
     _names: Any
@@ -22,6 +22,7 @@ class _Tensors(object):
     _engine_shape: Any
     _profile: Any
     _set_shape: Any
+    _shape: Any
 
     def __init__(self, trt, engine, context):
         self.trt, self.engine, self.context = trt, engine, context
@@ -46,6 +47,14 @@ class _Tensors(object):
             return shape, shape
         least, _, greatest = self._profile(name)
         return tuple(least), tuple(greatest)
+
+    def shape(self, name):
+        """The tensor's shape under the input's present one; EngineError where only a run would tell."""
+        shape = tuple(self._shape(name))
+        if -1 in shape:
+            what = "the shape {} of output {!r} depends on the picture".format(list(shape), name)
+            raise EngineError(what, "leave what selects (NonZero, NMS) out of the model, and do it after")
+        return shape
 
     def set_shape(self, name, shape):
         """Give input ``name`` a shape for the runs that follow; a fixed one has its own."""
@@ -76,9 +85,8 @@ class Named(_Tensors):
     def _set_shape(self, name, shape):
         return self.context.set_input_shape(name, shape)
 
-    def shape(self, name):
-        """The tensor's shape under the inputs' present shapes."""
-        return tuple(self.context.get_tensor_shape(name))
+    def _shape(self, name):
+        return self.context.get_tensor_shape(name)
 
     def bind(self, name, address):
         """Let tensor ``name`` live at ``address`` of the device."""
@@ -113,9 +121,8 @@ class Bindings(_Tensors):
     def _set_shape(self, name, shape):
         return self.context.set_binding_shape(self.names.index(name), shape)
 
-    def shape(self, name):
-        """The tensor's shape under the inputs' present shapes."""
-        return tuple(self.context.get_binding_shape(self.names.index(name)))
+    def _shape(self, name):
+        return self.context.get_binding_shape(self.names.index(name))
 
     def bind(self, name, address):
         """Let tensor ``name`` live at ``address`` of the device."""

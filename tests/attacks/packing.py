@@ -102,3 +102,10 @@ def changed(source: Path, change: Callable[[str, bytes], bytes]) -> Path:
     twin = source.with_name("changed.pyz")
     twin.write_bytes(out.getvalue())
     return twin
+
+
+def relisted(source: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """``source`` with the data of its entries changed, and its list made to agree."""
+    with zipfile.ZipFile(source) as old:
+        entries = [Entry(name, change(name, old.read(name))) for name in old.namelist() if name != archives.NAME]
+    return zipped(source.with_name("relisted.pyz"), [*entries, listing(entries)])

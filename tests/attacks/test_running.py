@@ -12,7 +12,7 @@ from apps import board
 from apps.stream import jetson
 from edge_mpq.records import report as reports
 from tests import floors
-from tests.attacks.packing import changed, packed
+from tests.attacks.packing import changed, packed, relisted
 
 NANO = jetson.Jetson("NVIDIA Jetson Nano Developer Kit", "tegra210", "5.3", (32, 7, 1), "4.6.1")
 ORIN = jetson.Jetson("NVIDIA Jetson Orin Nano Developer Kit", "tegra234", "8.7", (36, 4, 3), "6.2")
@@ -159,6 +159,21 @@ def test_an_edited_entry_is_refused_and_nothing_is_unpacked(
     code = board.main(["run", *REPLAY], str(twin))
     _refused(capsys, code, "BundleError", f"{name} was changed", "copy the file again")
     assert list((tmp_path / "cache").iterdir() if (tmp_path / "cache").exists() else []) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (b'"version": 1', b'"version": 2', ("RecordError", "is bundle version 2", "this program reads version 1")),
+        (b'"model.npz"', b'"../../../out"', ("BundleError", "points outside the bundle")),
+        (b'"cpu-x86-vnni"', b'"jetson-nano2"', ("TargetError", "there is no target 'jetson-nano2'")),
+    ],
+)
+def test_a_manifest_that_is_wrong_though_listed_is_refused(
+    pyz: Path, capsys: pytest.CaptureFixture[str], old: bytes, new: bytes, told: tuple[str, ...]
+) -> None:
+    twin = relisted(pyz, lambda name, data: data.replace(old, new) if name == "bundle/bundle.json" else data)
+    _refused(capsys, board.main(["run", *REPLAY, "--headless"], str(twin)), *told)
 
 
 def test_an_edited_cache_is_refused_and_made_again(pyz: Path, tmp_path: Path, capsys) -> None:

@@ -57,7 +57,7 @@ class Scene:
 
     def __init__(self, version, batch=-1, quantized=False, capability=(8, 7), integrated=True, faults=(), **more):
         self.version, self.batch, self.faults = version, batch, set(faults)
-        self.picture = PICTURE
+        self.picture, self.output_rest = PICTURE, (2,)
         self.network = (QUANTIZED if quantized else []) + NETWORK
         self.cudart = Cudart(capability, integrated, **more)
         self.device = cuda.open_device(self.cudart, Driver())

@@ -70,7 +70,7 @@ def answers_of(scene):
     def shape(owner, name):
         facts = owner.__dict__["facts"]
         fixed = facts["batch"][0] if scene.batch > 0 else -1
-        return (fixed, 2) if name == "output" else (fixed,) + PICTURE
+        return (fixed,) + scene.output_rest if name == "output" else (fixed,) + PICTURE
 
     def set_input_shape(context, name, given):
         least, _, greatest = context.__dict__["facts"]["batch"]

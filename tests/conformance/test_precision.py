@@ -113,8 +113,16 @@ def test_the_row_with_the_weights_speaks_for_a_layer() -> None:
     half, whole = [{"Format/Datatype": "Half"}], [{"Format/Datatype": "Float"}]
     rows = [{"Name": "conv_copy", "Inputs": whole}, {"Name": "conv", "Inputs": half, "Weights": {"Type": "Half"}}]
     assert readback.got(rows, ["conv"]) == readback.got(rows[::-1], ["conv"]) == {"conv": "fp16"}
+    around = {"Name": "conv_weight_quantize", "Inputs": whole}
+    assert readback.got([around, {"Name": "conv", "Inputs": half}], ["conv"]) == {"conv": "fp16"}
     mixed = [{"Name": "conv", "Inputs": half, "Weights": {"Type": "Int8"}}]
     assert readback.got(mixed, ["conv"]) == {"conv": "w8a16"}
+
+
+def test_metadata_is_read_with_the_bytes_that_part_it() -> None:
+    text = '{"Layers": [{"Name": "x", "Metadata": "[ONNX Layer: conv1]\x1f[ONNX Layer: relu]\x1e[ONNX Layer: conv2]"}]}'
+    (row,) = readback.layers_of(text)
+    assert readback.planned_in(row, PLANNED) == ["conv1", "conv2"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"Layers": [3, null]}', '{"Other": 1}'])

@@ -101,6 +101,15 @@ def test_a_batch_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         engine.close()
 
 
+@every_version
+def test_an_output_whose_shape_depends_on_the_picture_is_refused(version: str, tmp_path: Path) -> None:
+    scene = Scene(version)
+    scene.output_rest = (-1,)
+    with pytest.raises(EngineError, match="the shape .1, -1. of output 'output' depends on the picture"):
+        build(scene, tmp_path)
+    assert scene.cudart.leaks() == {}
+
+
 def test_a_fault_in_the_profiler_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene("8.2.1")
     build(scene, tmp_path)

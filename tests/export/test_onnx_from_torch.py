@@ -92,44 +92,43 @@ def test_nothing_of_the_machine_is_in_the_file(kind, opset):
     assert {item.key for node in model.graph.node for item in node.metadata_props} <= {onnx_from_torch.SOURCE}
 
 
-def test_the_same_graph_gives_the_same_bytes():
-    again = onnx_from_torch.onnx_from_graph(toys.graph("unet"), onnx_from_torch.NEWEST_OPSET)
-    assert again.SerializeToString(deterministic=True) == exported.newest("unet").SerializeToString(deterministic=True)
-
-
 class Misnamed(nn.Module):
-    """Layers called like the tensors that tracing makes, in another order."""
+    """Layers called like the tensors that tracing makes, in another order, and one that is applied twice."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear_1, self.linear, self.relu = nn.Linear(16, 6), nn.Linear(6, 5), nn.Linear(5, 4)
+        self.linear_1, self.linear, self.relu = nn.Linear(16, 6), nn.Linear(6, 6), nn.Linear(6, 4)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         x = functional.relu(self.linear_1(pictures.mean(1)))
-        return self.relu(functional.relu(self.linear(x)))
+        return self.relu(functional.relu(self.linear(functional.relu(self.linear(x)))))
 
 
-def test_a_layer_called_like_a_tensor_keeps_its_name():
-    model = onnx_of(Misnamed(), toys.pictures(1))
-    nodes = {node.name: node for node in model.graph.node}
-    assert len(nodes) == len(model.graph.node)
-    assert [nodes[name].op_type for name in ("linear_1", "linear", "relu")] == ["MatMul"] * 3
-    weights = {name: exported.constants(model)[nodes[name].input[1]].shape for name in ("linear_1", "linear", "relu")}
-    assert weights == {"linear_1": (16, 6), "linear": (6, 5), "relu": (5, 4)}
+@pytest.fixture(scope="module")
+def misnamed() -> tuple[torch.fx.GraphModule, onnx.ModelProto]:
+    graph = simulation.prepared(Misnamed(), toys.pictures(1))
+    return graph, onnx_from_torch.onnx_from_graph(graph, onnx_from_torch.NEWEST_OPSET)
 
 
-def test_a_shared_layer_has_its_name_once():
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.shared = nn.Conv2d(3, 3, 3, padding=1)
+def test_a_layer_called_like_a_tensor_keeps_its_name(misnamed):
+    nodes = {node.name: node for node in misnamed[1].graph.node}
+    assert len(nodes) == len(misnamed[1].graph.node)
+    layers = [nodes[name] for name in ("linear_1", "linear", "relu")]
+    assert [node.op_type for node in layers] == ["MatMul"] * 3
+    assert [onnx_from_torch.source_of(node) for node in layers] == ["linear", "linear_1", "linear_3"]
+    assert [exported.constants(misnamed[1])[node.input[1]].shape for node in layers] == [(16, 6), (6, 6), (6, 4)]
 
-        def forward(self, pictures):
-            return self.shared(functional.relu(self.shared(pictures)))
 
-    nodes = [node for node in onnx_of(Twice(), toys.pictures(1)).graph.node if node.op_type == "Conv"]
-    assert len(nodes) == 2 and [node.name for node in nodes].count("shared") == 1
-    assert [onnx_from_torch.source_of(node) for node in nodes] == ["conv2d", "conv2d_1"]
+def test_a_layer_applied_twice_has_its_name_the_first_time(misnamed):
+    products = [node for node in misnamed[1].graph.node if node.op_type == "MatMul"]
+    assert [node.name for node in products].count("linear") == 1 and products[1].name == "linear"
+    assert onnx_from_torch.source_of(products[2]) == "linear_2"
+
+
+def test_the_same_graph_gives_the_same_bytes(misnamed):
+    graph, model = misnamed
+    again = onnx_from_torch.onnx_from_graph(graph, onnx_from_torch.NEWEST_OPSET)
+    assert again.SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)
 
 
 def test_an_operation_that_onnx_lacks_is_one_error():

@@ -241,16 +241,23 @@ class Twice(nn.Module):
         return self.head(functional.relu(self.linear(x)))  # and over channels
 
 
-@pytest.mark.parametrize("board", [VNNI, ORIN])
-@pytest.mark.parametrize("model", [NoBias, Twice])
-def test_biases_of_zeros_and_shared_layers_compute_the_simulation(model, board, tmp_path, capsys):
+@functools.cache
+def unusual(model: type[nn.Module]) -> tuple[fx.GraphModule, onnx.ModelProto]:
+    """The graph and the float ONNX of a model with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         graph = simulation.prepared(model(), toys.pictures(1))
+    return graph, onnx_from_torch.onnx_from_graph(graph, 18)
+
+
+@pytest.mark.parametrize("board", [VNNI, ORIN])
+@pytest.mark.parametrize("model", [NoBias, Twice])
+def test_biases_of_zeros_and_shared_layers_compute_the_simulation(model, board, tmp_path, capsys):
+    graph, floats = unusual(model)
     target = targets.get(board)
     plan = plans.uniform(layers_of(graph), target, "int8", "int8")
     quantized, _ = quantizing.quantize(graph, plan, toys.batches())
-    made = qdq_into_onnx.insert(onnx_from_torch.onnx_from_graph(graph, 18), graph, quantized, plan, target)
+    made = qdq_into_onnx.insert(floats, graph, quantized, plan, target)
     onnx.checker.check_model(made, full_check=True)
     assert "share the same name" not in "".join(capsys.readouterr())
     names = [item.name for item in (*made.graph.initializer, *made.graph.node)]
