@@ -146,7 +146,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
         }
         made = measure.variants(folder, bundle, engines, pictures, labels, rows, simulated)
     else:
-        say(f"no engine of {target.name} runs here: what follows is the simulation; build on the board, from the bundle")
+        say(f"no engine of {target.name} runs here; build it on the board. What follows is simulated:")
         facts.update(_simulated({"fp32": graph, "mixed": mixed.model}, seen, labels))
     report = RunReport(
         title=f"{work.title} on {target.name}",
@@ -229,7 +229,9 @@ def main(argv: list[str]) -> int:
     arguments.add_json(parser)
     args = parser.parse_args(argv)
     work = arguments.work_of(args)
-    options = Options(args.budget, args.sensitivity, args.allocator, args.formats, args.observer, args.rounding, args.threads)
+    options = Options(
+        args.budget, args.sensitivity, args.allocator, args.formats, args.observer, args.rounding, args.threads
+    )
     report = quantize_into(args.out, work, options, ["edge-mpq quantize " + shlex.join(argv)])
     say(text.summary(report))
     return finish({"bundle": args.out, **report.facts, "variants": summaries(report)}, args.json)

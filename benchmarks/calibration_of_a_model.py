@@ -43,7 +43,8 @@ def main() -> None:
     print("| way | pictures | seconds | peak memory above start, MiB |\n|---|---|---|---|")
     for way in WAYS:
         for pictures in (128, 512):
-            command = [sys.executable, "-m", "benchmarks.calibration_of_a_model", *sys.argv[1:], "--one", way, str(pictures)]
+            program = [sys.executable, "-m", "benchmarks.calibration_of_a_model"]
+            command = [*program, *sys.argv[1:], "--one", way, str(pictures)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             seconds, rise = json.loads(done.stdout.splitlines()[-1])
             print(f"| {way} | {pictures} | {seconds:.2f} | {rise:.0f} |", flush=True)

@@ -133,7 +133,8 @@ def _parser():
     parser.add_argument("bundle", help="folder that holds bundle.json")
     parser.add_argument(
         "--source", required=True, metavar="S",
-        help="0 or /dev/video0, csi://0, usb:///dev/video0, a video, a folder of pictures, rtsp://..., a GStreamer pipeline, or synthetic",
+        help="0 or /dev/video0, csi://0, usb:///dev/video0, rtsp://..., a video, a folder of pictures, "
+        "a GStreamer pipeline, or synthetic",
     )  # fmt: skip
     parser.add_argument("--fps", type=_above_zero(float), help="play what is no camera as one of this rate")
     parser.add_argument("--engine", choices=("model", "fp32"), default="model", help="which of the bundle's (model)")

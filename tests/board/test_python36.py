@@ -76,7 +76,8 @@ def test_the_ground_needs_the_standard_library_only():
 def test_the_camera_loop_imports():
     _needs_opencv()
     stream = [file for file in FILES if file.startswith(("apps/stream/", "edge_mpq/engines/"))]
-    elsewhere = set(floors.OF_ONE_FILE) | {"edge_mpq/engines/tensorrt.py", "edge_mpq/engines/cuda.py", "edge_mpq/engines/_pycuda.py"}
+    boards = {f"edge_mpq/engines/{name}.py" for name in ("tensorrt", "cuda", "_pycuda")}
+    elsewhere = set(floors.OF_ONE_FILE) | boards
     _python36(IMPORT, *_modules(file for file in stream if file not in elsewhere))
 
 

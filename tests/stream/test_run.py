@@ -12,6 +12,7 @@ import pytest
 
 from apps.stream import run
 from apps.stream.engine_from_bundle import open_engine
+from apps.stream.power import Power
 from edge_mpq import engines
 from edge_mpq.engines import inputs
 from edge_mpq.errors import BundleError, EngineError, SourceError, UsageError
@@ -118,7 +119,8 @@ def test_the_password_of_a_stream_stays_out_of_the_report(folder):
     args = run._parser().parse_args([str(folder), "--source", "rtsp://me:secret@cam/1"])
     card = engines.get("replay").open(folder / "model.npz").card
     stream = report_record.Stream("rtsp://***@cam/1", 1, 0, 0, 1.0, 1.0, 1.0, 1.0, {})
-    report = run._report(args, [str(folder), "--source", "rtsp://me:secret@cam/1"], bundle(), card, stream, [])
+    words = [str(folder), "--source", "rtsp://me:secret@cam/1"]
+    report = run._report(args, words, bundle(), card, stream, Power(0.0), [])
     assert "secret" not in json.dumps(report._asdict())
 
 
