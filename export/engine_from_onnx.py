@@ -1,15 +1,17 @@
 """``edge-mpq build``: build the engines of a bundle on the machine that will run them.
 
-A board file: it needs what the engine needs, and no torch.
+A board file: it needs what the engine needs, and no torch.  Some options are TensorRT's
+alone: a DLA core, and calibration on the board, which builds an int8 engine from the float
+model where its ONNX carries no Q/DQ.
 """
-
 import argparse
 import json
 import os
 import sys
 
 from edge_mpq import engines
-from edge_mpq.errors import BundleError, EngineError
+from edge_mpq.engines import inputs
+from edge_mpq.errors import BundleError, EngineError, UsageError
 from edge_mpq.records import bundle as bundles
 from edge_mpq.records import plan as plans
 from edge_mpq.records import target as targets
@@ -17,6 +19,9 @@ from edge_mpq.records import target as targets
 # Which plan a role's ONNX carries; fp32 carries none.
 PLANNED = {"model": "plan"}
 ROLES = ("model", "fp32", "int8")
+# The engine that calibration on the board builds, from the float model.
+CALIBRATED = "calibrated"
+BATCH = 16
 
 
 def engine_path(folder, role):
@@ -24,39 +29,85 @@ def engine_path(folder, role):
     return os.path.join(str(folder), "engines", role + ".engine")
 
 
-def build(folder, role="model", backend=None, threads=1):
+def build(folder, role="model", backend=None, threads=1, **more):
     """Build the engine of ``role`` in the bundle at ``folder``; its card.
 
-    backend: another one than the target's.  Raises BundleError for a torn bundle or a role it
-    does not have, EngineError when the backend cannot build here.
+    backend: another one than the target's.  more: for the backend's own build.  Raises
+    BundleError for a torn bundle or a role it does not have, EngineError when the backend
+    cannot build here.
     """
     bundle = bundles.open_folder(folder)
     target = targets.get(bundle.target)
-    if role not in bundle.files:
-        raise BundleError("{} has no {!r} model".format(folder, role), "it has " + ", ".join(sorted(bundle.files)))
+    source, planned = ("fp32", "plan") if role == CALIBRATED else (role, PLANNED.get(role))
+    if source not in bundle.files:
+        raise BundleError("{} has no {!r} model".format(folder, source), "it has " + ", ".join(sorted(bundle.files)))
     if target.backend == "simulation" and backend is None:
         raise EngineError("target simulation deploys nothing", "quantize for a board, or give --backend onnxruntime")
-    plan = plans.load(os.path.join(str(folder), bundle.files["plan"])) if PLANNED.get(role) in bundle.files else None
+    plan = plans.load(os.path.join(str(folder), bundle.files[planned])) if planned in bundle.files else None
     path = engine_path(folder, role)
     if not os.path.isdir(os.path.dirname(path)):
         os.makedirs(os.path.dirname(path))
     module = engines.get(backend or target.backend)
-    return module.build(os.path.join(str(folder), bundle.files[role]), path, target, plan, threads)
+    return module.build(os.path.join(str(folder), bundle.files[source]), path, target, plan, threads, **more)
 
 
-def main(argv):
-    """Run the verb."""
+def calibration_of(folder, method, frames=None):
+    """The calibration of ``method``: from the bundle's cache, or measured over the pictures at ``frames``."""
+    import calibrators
+    from calibrators import batches, cache
+
+    bundle = bundles.open_folder(folder)
+    recipe = inputs.from_json(bundle.recipe)
+    if frames is not None:
+        return calibrators.get(method).calibration(batches=batches.Batches(batches.frames_of(frames), recipe, BATCH))
+    if "cache" not in bundle.files:
+        raise BundleError("{} has no calibration cache".format(folder), "give --frames DIR to calibrate on pictures")
+    paths = [os.path.join(str(folder), bundle.files[role]) for role in ("cache", "fp32")]
+    scales, _ = cache.load(paths[0], paths[1], inputs.fingerprint(recipe))
+    return calibrators.get(method).calibration(cache=scales)
+
+
+def _for_tensorrt(args, backend):
+    """What the options that are TensorRT's alone ask of its build; UsageError for another backend."""
+    if args.calibrate is None and args.dla is None and not args.prefer:
+        return {}
+    if backend != "tensorrt":
+        raise UsageError("--calibrate, --dla and --prefer are for TensorRT, and the backend is " + backend, "drop them")
+    from edge_mpq.engines import tensorrt
+
+    more = {"options": tensorrt.Options(dla_core=args.dla, prefer=args.prefer)}
+    if args.calibrate is not None:
+        more["calibration"] = calibration_of(args.bundle, args.calibrate, args.frames)
+    return more
+
+
+def _parser():
     parser = argparse.ArgumentParser(prog="edge-mpq build", description="Build the engines of a bundle here.")
     parser.add_argument("bundle", metavar="DIR", help="a folder written by edge-mpq quantize or export")
     parser.add_argument("--engine", choices=ROLES, help="build one of them (default: all the bundle has)")
     parser.add_argument("--backend", metavar="B", help="another backend than the target's, such as onnxruntime")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the engine (1)")
+    parser.add_argument("--calibrate", metavar="METHOD", help="TensorRT: calibrate fp32.onnx by entropy2, minmax, ...")
+    parser.add_argument("--frames", metavar="DIR", help="pictures to calibrate on (default: the bundle's cache)")
+    parser.add_argument("--dla", type=int, metavar="CORE", help="TensorRT: build for this DLA core")
+    parser.add_argument("--prefer", action="store_true", help="TensorRT: planned formats are wishes, not orders")
     parser.add_argument("--json", action="store_true", help="one line of results on stdout")
-    args = parser.parse_args(argv)
-    held = bundles.open_folder(args.bundle).files
+    return parser
+
+
+def main(argv):
+    """Run the verb."""
+    args = _parser().parse_args(argv)
+    bundle = bundles.open_folder(args.bundle)
+    backend = args.backend or targets.get(bundle.target).backend
+    more = _for_tensorrt(args, backend)
+    if args.calibrate is not None:
+        roles = [CALIBRATED]
+    else:
+        roles = [args.engine] if args.engine else [role for role in ROLES if role in bundle.files]
     results = {}
-    for role in [args.engine] if args.engine else [role for role in ROLES if role in held]:
-        card = build(args.bundle, role, args.backend, args.threads)
+    for role in roles:
+        card = build(args.bundle, role, args.backend, args.threads, **more)
         results[role] = dict(card._asdict(), path=engine_path(args.bundle, role))
         sys.stderr.write("built {} ({:.1f} s)\n".format(results[role]["path"], card.build_s))
         for layer, asked, got in card.mismatches():

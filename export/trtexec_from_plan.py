@@ -15,6 +15,8 @@ from edge_mpq.errors import ExportError, PlanError
 ON_JETSON = "/usr/src/tensorrt/bin/trtexec"
 # Flags of the weakly typed formats; fp32 needs none.
 FORMATS = ("fp16", "int8", "bf16", "fp8")
+# Formats that a layer is asked for by name.
+FLOATS = ("fp32", "fp16", "bf16")
 # Half a second to settle, ten to measure: trtexec's own advice for stable medians.
 MEASURE = (("warmUp", "500"), ("duration", "10"), ("avgRuns", "100"))
 
@@ -72,7 +74,7 @@ def script(onnx_name, plan, target, engine_name=None, shapes=None, batch=(1, 1, 
         return head + _refusal(missing, version)
     options = [("onnx", onnx_name), ("saveEngine", engine)]
     options += _shapes(shapes or {}, batch, flags)
-    options += _precision(plan, target, prefer) + _resources(target, workspace_mib, dla_core, flags)
+    options += _precision(plan, target, prefer, flags) + _resources(target, workspace_mib, dla_core, flags)
     options += _records(engine, measure, flags)
     strange = [flag for flag, _ in options if flag not in flags]
     if strange:
@@ -106,11 +108,9 @@ def _missing(plan, target, flags):
     strange = sorted(asked - set(target.activation_formats))
     if strange:
         raise PlanError("{} runs no {}".format(target.name, ", ".join(strange)), "plan again for this target")
-    floats = {name for name in asked if name != "int8"}
-    # Q and DQ say by themselves what is int8.
-    if len(floats) > 1 and "layerPrecisions" not in flags:
-        return "layers in {} side by side".format(" and ".join(sorted(floats)))
-    return ""
+    # Q and DQ say by themselves what is int8, and what is neither may take the half precision beside it.
+    plain = len(asked) == 1 or asked == {"fp16", "int8"}
+    return "" if plain or "layerPrecisions" in flags else "layers in {} side by side".format(" and ".join(sorted(asked)))
 
 
 def _refusal(missing, version):
@@ -122,6 +122,7 @@ def _shapes(shapes, batch, flags):
     """The optimization profile: least, best and greatest shape of every input."""
     if not shapes:
         return []
+    _check_names(shapes)
     options = [("explicitBatch", None)] if "explicitBatch" in flags and "memPoolSize" not in flags else []
     for flag, count in zip(("minShapes", "optShapes", "maxShapes"), batch):
         rows = [name + ":" + "x".join(str(extent) for extent in (count,) + tuple(rest)) for name, rest in shapes.items()]
@@ -129,7 +130,13 @@ def _shapes(shapes, batch, flags):
     return options
 
 
-def _precision(plan, target, prefer):
+def _check_names(names):
+    bad = [name for name in names if set(name) & set(":,*")]
+    if bad:
+        raise ExportError("trtexec cannot take the name {!r}".format(bad[0]), "use edge-mpq build")
+
+
+def _precision(plan, target, prefer, flags):
     """What makes TensorRT follow the plan: nothing but a flag where types say it, else formats and layers."""
     if target.dialect == "typed":
         # TensorRT 11 knows no other kind of network and takes the flag for a word without meaning.
@@ -138,11 +145,9 @@ def _precision(plan, target, prefer):
     # fp16 beside int8, else what is not quantized runs in float and the engine is slower than a half one.
     wanted = asked | ({"fp16"} if "int8" in asked and "fp16" in target.activation_formats else set())
     options = [("noTF32", None)] + [(name, None) for name in FORMATS if name in wanted]
-    floats = {name: choice.activation for name, choice in plan.choices.items() if choice.activation in ("fp32", "fp16", "bf16")}
-    if len(wanted) > 1 and floats and len(set(floats.values()) | (wanted - {"int8"})) > 1:
-        bad = [name for name in floats if set(name) & set(":,*")]
-        if bad:
-            raise ExportError("trtexec cannot take the layer name {!r}".format(bad[0]), "use edge-mpq build")
+    floats = {name: choice.activation for name, choice in plan.choices.items() if choice.activation in FLOATS}
+    if floats and wanted != {"fp32"} and "layerPrecisions" in flags:
+        _check_names(floats)
         rows = ",".join("{}:{}".format(name, form) for name, form in floats.items())
         options.append(("precisionConstraints", "prefer" if prefer else "obey"))
         options += [("layerPrecisions", rows), ("layerOutputTypes", rows)]

@@ -184,3 +184,20 @@ def test_an_orin_gets_scales_that_equal_the_ranges(place: Path) -> None:
     assert scales.version == 100300 and sidecar.pictures == table.pictures == 32
     for name, (low, high) in table.tensors.items():
         assert float(scales.scales[name]) * 127 == pytest.approx(max(-low, high), rel=1e-6)
+
+
+def test_calibration_on_the_board_takes_the_bundle_s_scales_or_pictures(place: Path) -> None:
+    from export import engine_from_onnx
+
+    out = place / "board"
+    given = ["--model", f"{place / 'net.py'}:make", "--data", str(place / "data.npz"), "--calibration", "32"]
+    assert main(["quantize", *given, "--target", "jetson-xavier-nx", "--out", str(out)]) == 0
+    held = engine_from_onnx.calibration_of(str(out), "entropy2")
+    assert held.cache is not None and held.batches is None
+    pictures = place / "pictures"
+    pictures.mkdir()
+    for index in range(engine_from_onnx.BATCH):
+        cv2.imwrite(str(pictures / f"{index}.png"), np.full((16, 16, 3), index, np.uint8))
+    assert engine_from_onnx.calibration_of(str(out), "minmax", str(pictures)).batches is not None
+    assert main(["build", str(place / "bundle"), "--dla", "0"]) == 2
+    assert main(["build", str(place / "bundle"), "--calibrate", "entropy2"]) == 2

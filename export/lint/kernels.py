@@ -7,14 +7,13 @@ from collections.abc import Iterator
 
 import onnx
 
+from edge_mpq.eligibility import worth_int8
 from edge_mpq.records.target import Target
 from export.lint.finding import Found, Rule, tensorrt
 from export.lint.reading import CONVOLUTIONS, DEQUANTIZE, QUANTIZE, Reading, attribute, name_of
 from export.lint.scales import output_axis
 
 OPTIMIZER = "NVIDIA Model Optimizer, convolutions left out of quantization"
-# Channels and multiples that integer convolution kernels of tensor cores work on.
-WIDE, STEP = 16, 8
 
 
 def _has_int8(target: Target) -> bool:
@@ -36,31 +35,20 @@ def quantized_convolutions(reading: Reading) -> Iterator[tuple[onnx.NodeProto, t
             yield node, weight.shape
 
 
-def shunned(node: onnx.NodeProto, shape: tuple[int, ...], first: bool) -> str:
-    """Why a convolution is better left in float, or ''.  first: it reads the model's input."""
-    groups, kernel = attribute(node, "group", 1), shape[2:]
-    axis = output_axis(node, len(shape))
-    wanted, given = shape[axis] * (groups if axis else 1), shape[1 - axis] * (1 if axis else groups)
-    sizes = f"{given} to {wanted} channels"
-    if groups > 1:
-        if wanted % STEP or min(kernel) < 3:
-            return f"{groups} groups, {sizes}, kernel {'x'.join(map(str, kernel))}"
-    elif min(wanted, given) < WIDE:
-        if wanted % STEP and given % STEP:
-            return f"{sizes}, neither a multiple of {STEP}"
-        if not first and max(wanted, given) < WIDE:
-            return f"{sizes}, both below {WIDE}"
-        if len(set(kernel)) > 1:
-            return f"{sizes}, kernel {'x'.join(map(str, kernel))} is not square"
-    return ""
+def channels(node: onnx.NodeProto, shape: tuple[int, ...]) -> tuple[int, int]:
+    """(C, K) of all groups, from the shape of a convolution's weight."""
+    groups, axis = attribute(node, "group", 1), output_axis(node, len(shape))
+    return (shape[0], shape[1] * groups) if axis else (shape[1] * groups, shape[0])
 
 
 def _small(reading: Reading, target: Target) -> Iterator[Found]:
     ends = {item.name for item in reading.inputs}
     for node, shape in quantized_convolutions(reading):
-        why = shunned(node, shape, reading.source_of(node.input[0]) in ends)
-        if why:
-            yield name_of(node), f"integer kernels are no faster here: {why}", "plan fp16 for it"
+        (inputs, outputs), groups = channels(node, shape), attribute(node, "group", 1)
+        first = reading.source_of(node.input[0]) in ends
+        if not worth_int8(inputs, outputs, groups, shape[2:], first):
+            size = f"{inputs} to {outputs} channels in {groups} groups, kernel {'x'.join(map(str, shape[2:]))}"
+            yield name_of(node), f"{size}: integer kernels are no faster here", "plan fp16 for it"
 
 
 def _depthwise(reading: Reading, target: Target) -> Iterator[Found]:
