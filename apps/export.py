@@ -1,13 +1,15 @@
 """``edge-mpq export``: quantize a model by a plan that exists and write its bundle."""
 
 import argparse
+import os
 
 import edge_mpq
 from apps import arguments
 from apps.terminal import bar, finish, say
+from edge_mpq.records import document
 from edge_mpq.records import plan as plans
 from edge_mpq.simulation import prepared
-from export import bundle_from_torch
+from export import bundle_from_torch, trtexec_from_plan
 from export.bundle_from_torch import Quantized
 
 
@@ -20,6 +22,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--calibration", type=int, default=512, metavar="N", help="pictures to calibrate on (512)")
     parser.add_argument("--observer", default="mse", metavar="O", help="minmax, percentile, entropy or mse")
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle to write")
+    parser.add_argument("--script", metavar="FILE", help="also write a trtexec script that builds the engine")
     arguments.add_json(parser)
     args = parser.parse_args(argv)
     plan = plans.load(args.plan)
@@ -30,5 +33,10 @@ def main(argv: list[str]) -> int:
     bundle = bundle_from_torch.write(
         args.out, work.title, graph, Quantized(plan, model), None, work.target, ranges, work.recipe, work.data.classes
     )
+    if args.script is not None:
+        text = trtexec_from_plan.script(bundle.files["model"], plan, work.target)
+        document.write_bytes(args.script, text.encode("utf-8"))
+        os.chmod(args.script, 0o755)
+        say(f"wrote {args.script}; run it in the bundle's folder, on the board")
     say(f"wrote {args.out}: " + ", ".join(sorted(bundle.files.values())))
     return finish({"bundle": args.out, "files": bundle.files, "sha256": bundle.sha256}, args.json)

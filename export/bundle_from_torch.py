@@ -24,7 +24,14 @@ from edge_mpq.records import ranges as range_tables
 from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
-from export import hints_into_onnx, onnx_for_cpu, onnx_from_torch, qdq_into_onnx
+from export import (
+    fp8_into_onnx,
+    hints_into_onnx,
+    onnx_for_cpu,
+    onnx_from_torch,
+    qdq_into_onnx,
+    typed_onnx_from_weak,
+)
 
 MARK = bundles.NAME
 # The name in the header that every TensorRT with calibration prefers.
@@ -42,10 +49,15 @@ def quantized_onnx(
     float_onnx: onnx.ModelProto, graph: fx.GraphModule, quantized: Quantized, target: Target
 ) -> onnx.ModelProto:
     """The ONNX of a quantized form for ``target``, with the plan in it."""
-    model = qdq_into_onnx.insert(float_onnx, graph, quantized.model, quantized.plan, target)
+    plan = quantized.plan
+    model = qdq_into_onnx.insert(float_onnx, graph, quantized.model, plan, target)
     if target.backend == "onnxruntime":
         model = onnx_for_cpu.tune(model)
-    return hints_into_onnx.write(model, quantized.plan)
+    elif target.dialect == "typed":
+        if any(choice.weight == "fp8" for choice in plan.choices.values()):
+            model = fp8_into_onnx.insert(model, float_onnx, graph, quantized.model, plan, target)
+        model = typed_onnx_from_weak.typed(model, plan, target)
+    return hints_into_onnx.write(model, plan)
 
 
 def write(

@@ -38,7 +38,8 @@ def insert(
     """A copy of ``model`` that rounds the fp8 layers of ``plan`` as ``quantized`` does.
 
     float_onnx: the model as it was before integers were written into it, whose nodes still
-    say where in ``graph`` they come from.  Raises ExportError where the target has no fp8, or a layer or tensor is not in the ONNX.
+    say where in ``graph`` they come from.  Raises ExportError where the target has no fp8,
+    or a layer or tensor is not in the ONNX.
     """
     if "fp8" not in target.activation_formats or target.dialect != "typed":
         raise ExportError(f"{target.name} computes nothing in fp8", "plan with " + ", ".join(target.activation_formats))
@@ -49,10 +50,10 @@ def insert(
         if point.form == "fp8" and isinstance(module, FloatQuantizer):
             _activation(eight, sources, point, module)
     for name, nodes in ir.weighted(graph).items():
-        module = simulation.weight_quantizer(quantized, name)
-        if plan.choices[name].weight == "fp8" and isinstance(module, FloatQuantizer):
+        grid = simulation.weight_quantizer(quantized, name)
+        if plan.choices[name].weight == "fp8" and isinstance(grid, FloatQuantizer):
             for node in nodes:
-                _weight(eight, sources, name, node, module)
+                _weight(eight, sources, name, node, grid)
     tidy(eight)
     onnx.checker.check_model(eight)
     return eight
@@ -83,9 +84,7 @@ def _activation(model: onnx.ModelProto, sources: dict[str, str], point: Point, g
     )
 
 
-def _weight(
-    model: onnx.ModelProto, sources: dict[str, str], name: str, source: fx.Node, grid: FloatQuantizer
-) -> None:
+def _weight(model: onnx.ModelProto, sources: dict[str, str], name: str, source: fx.Node, grid: FloatQuantizer) -> None:
     """The float weight of a layer -> float8 codes behind DQ, one scale an output channel."""
     node = next(
         (item for item in model.graph.node if sources.get(item.name) == source.name and item.op_type in WEIGHTED_OPS),
@@ -94,7 +93,8 @@ def _weight(
     values = Reading(model).array(node.input[1]) if node is not None else None
     if node is None or values is None:
         raise ExportError(f"layer {name!r} has no stored weight in the ONNX", "plan again for this model")
-    axis = 1 - grid.axis if node.op_type == "MatMul" else grid.axis
+    along = grid.axis or 0
+    axis = 1 - along if node.op_type == "MatMul" else along
     scale = grid.scale.detach().numpy().reshape(-1)
     units = values / scale.reshape([-1 if index == axis else 1 for index in range(values.ndim)])
     inputs = [
@@ -103,5 +103,6 @@ def _weight(
         store(model, name + ".weight_zero", np.zeros(scale.shape, CODES)),
     ]
     node.input[1] = unused(model, name + ".weight_rounded")
-    made = helper.make_node(DEQUANTIZE, inputs, [node.input[1]], name=unused(model, name + ".weight_dequantize"), axis=axis)
+    title = unused(model, name + ".weight_dequantize")
+    made = helper.make_node(DEQUANTIZE, inputs, [node.input[1]], name=title, axis=axis)
     model.graph.node.append(made)

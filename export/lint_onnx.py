@@ -48,7 +48,6 @@ MENDS: list[tuple[Mend, tuple[str, ...]]] = [
     (mend_grids.float_biases, ("int32-bias",)),
     (mend_grids.symmetric, ("zero-point", "uint8", "uint8-as-int8")),
     (mend_grids.zero_points, ("zero-point-missing",)),
-    (mend_grids.float_scales, ("scale-type",)),
     (mend_grids.float_weights, ("integer-weights",)),
     (mend_placement.float_outputs, ("rounded-output",)),
     (mend_placement.float_readers, ("rounded-before-activation", "rounded-float-operator")),
@@ -126,7 +125,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="one line of results on stdout")
     args = parser.parse_args(argv)
     target = targets.get(args.target)
-    model, fixed = read(args.model), []
+    model = read(args.model)
+    fixed: list[Finding] = []
     if args.fix:
         model, fixed = fix(model, target)
         try:

@@ -6,12 +6,16 @@ else is written.  The script asks for what ``edge-mpq build`` asks for; where tr
 version has no flag for it, the script says so and ends with 1 instead of building something
 else.  A board file.
 """
+
 import json
 import pkgutil
 import shlex
+from typing import List, Optional, Tuple
 
 from edge_mpq.errors import ExportError, PlanError
 
+# Flags without dashes, each with its value, None where it takes none.
+Options = List[Tuple[str, Optional[str]]]
 ON_JETSON = "/usr/src/tensorrt/bin/trtexec"
 # Flags of the weakly typed formats; fp32 needs none.
 FORMATS = ("fp16", "int8", "bf16", "fp8")
@@ -23,7 +27,9 @@ MEASURE = (("warmUp", "500"), ("duration", "10"), ("avgRuns", "100"))
 
 def table():
     """(versions, {flag: a sign for each version, Y where its trtexec parses it})."""
-    body = json.loads(pkgutil.get_data("export", "trtexec_flags.json").decode("utf-8"))
+    data = pkgutil.get_data("export", "trtexec_flags.json")
+    assert data is not None
+    body = json.loads(data.decode("utf-8"))
     return body["versions"], body["flags"]
 
 
@@ -72,7 +78,7 @@ def script(onnx_name, plan, target, engine_name=None, shapes=None, batch=(1, 1, 
     missing = _missing(plan, target, flags)
     if missing:
         return head + _refusal(missing, version)
-    options = [("onnx", onnx_name), ("saveEngine", engine)]
+    options = [("onnx", onnx_name), ("saveEngine", engine)]  # type: Options
     options += _shapes(shapes or {}, batch, flags)
     options += _precision(plan, target, prefer, flags) + _resources(target, workspace_mib, dla_core, flags)
     options += _records(engine, measure, flags)
@@ -82,7 +88,7 @@ def script(onnx_name, plan, target, engine_name=None, shapes=None, batch=(1, 1, 
             "trtexec {} has no --{}".format(version, strange[0]), "leave the option out, or use edge-mpq build"
         )
     lines = [shlex.quote("--" + flag + ("" if value is None else "=" + value)) for flag, value in options]
-    return head + "exec \"$TRTEXEC\" \\\n  " + " \\\n  ".join(lines) + "\n"
+    return head + 'exec "$TRTEXEC" \\\n  ' + " \\\n  ".join(lines) + "\n"
 
 
 def _head(target, engine, onnx_name):
@@ -110,7 +116,9 @@ def _missing(plan, target, flags):
         raise PlanError("{} runs no {}".format(target.name, ", ".join(strange)), "plan again for this target")
     # Q and DQ say by themselves what is int8, and what is neither may take the half precision beside it.
     plain = len(asked) == 1 or asked == {"fp16", "int8"}
-    return "" if plain or "layerPrecisions" in flags else "layers in {} side by side".format(" and ".join(sorted(asked)))
+    if plain or "layerPrecisions" in flags:
+        return ""
+    return "layers in {} side by side".format(" and ".join(sorted(asked)))
 
 
 def _refusal(missing, version):
@@ -123,10 +131,11 @@ def _shapes(shapes, batch, flags):
     if not shapes:
         return []
     _check_names(shapes)
-    options = [("explicitBatch", None)] if "explicitBatch" in flags and "memPoolSize" not in flags else []
+    options = []  # type: Options
+    options += [("explicitBatch", None)] if "explicitBatch" in flags and "memPoolSize" not in flags else []
     for flag, count in zip(("minShapes", "optShapes", "maxShapes"), batch):
-        rows = [name + ":" + "x".join(str(extent) for extent in (count,) + tuple(rest)) for name, rest in shapes.items()]
-        options.append((flag, ",".join(rows)))
+        rows = ["x".join(str(extent) for extent in (count,) + tuple(rest)) for rest in shapes.values()]
+        options.append((flag, ",".join(name + ":" + row for name, row in zip(shapes, rows))))
     return options
 
 
@@ -144,7 +153,8 @@ def _precision(plan, target, prefer, flags):
     asked = _asked(plan)
     # fp16 beside int8, else what is not quantized runs in float and the engine is slower than a half one.
     wanted = asked | ({"fp16"} if "int8" in asked and "fp16" in target.activation_formats else set())
-    options = [("noTF32", None)] + [(name, None) for name in FORMATS if name in wanted]
+    options = [("noTF32", None)]  # type: Options
+    options += [(name, None) for name in FORMATS if name in wanted]
     floats = {name: choice.activation for name, choice in plan.choices.items() if choice.activation in FLOATS}
     if floats and wanted != {"fp32"} and "layerPrecisions" in flags:
         _check_names(floats)
@@ -156,7 +166,8 @@ def _precision(plan, target, prefer, flags):
 
 def _resources(target, workspace_mib, dla_core, flags):
     workspace = str(int(workspace_mib or target.memory_gib * 64))
-    options = [("memPoolSize", "workspace:" + workspace) if "memPoolSize" in flags else ("workspace", workspace)]
+    options = []  # type: Options
+    options += [("memPoolSize", "workspace:" + workspace) if "memPoolSize" in flags else ("workspace", workspace)]
     if dla_core is not None:
         if target.tensorrt >= (10, 8):
             raise ExportError(
@@ -170,7 +181,7 @@ def _resources(target, workspace_mib, dla_core, flags):
 def _records(engine, measure, flags):
     """Timing cache, what was built, and either no run at all or one that is written down."""
     stem = engine.rsplit(".", 1)[0]
-    options = [("timingCacheFile", stem + ".timing")]
+    options = [("timingCacheFile", stem + ".timing")]  # type: Options
     if "exportLayerInfo" in flags:
         options += [("profilingVerbosity", "detailed"), ("exportLayerInfo", stem + ".layers.json")]
     if not measure:

@@ -9,31 +9,34 @@ name goes on in the type it is given, the widest of several.  Input and output s
 Weights of int8 layers are stored as integers behind DQ, which every typed parser reads.
 """
 
-from typing import NamedTuple
-
-import ml_dtypes
 import numpy as np
 import onnx
-from onnx import TensorProto, defs, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from edge_mpq.errors import ExportError
 from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.target import Target
 from export.lint.editing import tidy, unused
-from export.lint.mend_grids import dequantized
 from export.lint.reading import DEQUANTIZE, QUANTIZE, WEIGHTED, Reading, attribute, every_node, opset_of
+from export.types_from_plan import (
+    ARRAYS,
+    BRAIN,
+    FLOAT,
+    HALF,
+    PLANNED,
+    WORDS,
+    Types,
+    scale_fits,
+    schema_of,
+    taking,
+    through,
+    types_of,
+)
 
-FLOAT, HALF, BRAIN = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
-WORDS = {FLOAT: "fp32", HALF: "fp16", BRAIN: "bf16"}
-ARRAYS = {FLOAT: np.dtype(np.float32), HALF: np.dtype(np.float16), BRAIN: np.dtype(ml_dtypes.bfloat16)}
-SCHEMA_NAMES = {FLOAT: "tensor(float)", HALF: "tensor(float16)", BRAIN: "tensor(bfloat16)"}
-PLANNED = {"fp32": FLOAT, "fp16": HALF, "bf16": BRAIN, "int8": HALF, "fp8": HALF}
 # Opsets with scales in half precision, and with convolutions and pools in bf16.
 HALF_SCALES, BRAIN_LAYERS, OLDEST = 19, 22, 18
 # Operations that mean something else from an opset on.
 CHANGED = {"GridSample": 20, "DFT": 20, "GroupNormalization": 21}
-# A scale may lose this much in half precision: a quarter of what rounding to 8 bits loses.
-SCALE_LOSS = 2.0**-10
 
 
 def typed(model: onnx.ModelProto, plan: PrecisionPlan, target: Target) -> onnx.ModelProto:
@@ -51,7 +54,7 @@ def typed(model: onnx.ModelProto, plan: PrecisionPlan, target: Target) -> onnx.M
     whole = raised(model, BRAIN_LAYERS if brain else HALF_SCALES, target)
     _store_constants(whole)
     reading = Reading(whole)
-    types = _types(reading, plan)
+    types = types_of(reading, plan)
     writer = _Writer(reading, types)
     for node in reading.nodes:
         if node.op_type not in (QUANTIZE, DEQUANTIZE):
@@ -79,7 +82,7 @@ def raised(model: onnx.ModelProto, opset: int, target: Target) -> onnx.ModelProt
     }
     if faults or before < OLDEST or opset > target.opset:
         what = ", ".join(sorted(faults)) or f"a model of opset {before}"
-        raise ExportError(f"{what} cannot be typed in opset {opset}", f"export with opset {OLDEST} and replace such nodes")
+        raise ExportError(f"{what} cannot be typed in opset {opset}", "export with opset 18 and replace such nodes")
     if before < opset:
         others = [item for item in model.opset_import if item.domain not in ("", "ai.onnx")]
         del raised.opset_import[:]
@@ -98,109 +101,10 @@ def _store_constants(model: onnx.ModelProto) -> None:
             model.graph.node.remove(node)
 
 
-class _Types(NamedTuple):
-    """tensor -> its type in the typed graph, and node (by its first output) -> the type it computes in."""
-
-    tensor: dict[str, int]
-    node: dict[str, int]
-
-
-def _types(reading: Reading, plan: PrecisionPlan) -> _Types:
-    """Decide every type, in graph order."""
-    types = _Types({item.name: FLOAT for item in reading.inputs}, {})
-    for node in reading.nodes:
-        if node.op_type in (QUANTIZE, DEQUANTIZE):
-            continue
-        form = _form(reading, node, plan, types.tensor)
-        types.node[node.output[0]] = form
-        schema = _schema(reading, node)
-        changed = {_parameter(schema.inputs, i).type_str for i in _taking(reading, node, schema, form)}
-        for index, name in enumerate(node.output):
-            if reading.type_of(name) == FLOAT:
-                follows = _parameter(schema.outputs, index).type_str in changed
-                types.tensor[name] = form if follows else FLOAT
-    return types
-
-
-def _form(reading: Reading, node: onnx.NodeProto, plan: PrecisionPlan, types: dict[str, int]) -> int:
-    """The type a node computes in."""
-    choice = plan.choices.get(node.name) if node.op_type in WEIGHTED else None
-    if choice is not None:
-        form = PLANNED[choice.activation]
-        return form if _scales_fit(reading, node, form) and _bias_fits(reading, node, form) else FLOAT
-    computed = [name for name in node.input if reading.type_of(name) == FLOAT and name not in reading.protos]
-    given = {types.get(name, FLOAT) for name in computed if reading.dequantize_of(name) is None}
-    # A DQ gives the type that its reader wants, so it has no say where something else has.
-    given = given or {types.get(reading.source_of(name), FLOAT) for name in computed}
-    form = given.pop() if len(given) == 1 else FLOAT
-    runs = SCHEMA_NAMES[form] in _parameter(_schema(reading, node).inputs, 0).types if node.input else False
-    fits = runs and _scales_fit(reading, node, form) and _constants_fit(reading, node, form)
-    return form if fits else FLOAT
-
-
-def _scales_fit(reading: Reading, node: onnx.NodeProto, form: int) -> bool:
-    """Whether the scales of what a node reads survive in a type."""
-    rounders = [found for name in node.input if (found := reading.dequantize_of(name)) is not None]
-    return all(_scale_fits(reading, item, form) for item in rounders)
-
-
-def _scale_fits(reading: Reading, node: onnx.NodeProto, form: int) -> bool:
-    scale = reading.scale(node)
-    # bf16 has the range of fp32 and rounds every scale alike.
-    return form != HALF or scale is None or not (np.abs(_cast(scale, HALF) - scale) > SCALE_LOSS * scale).any()
-
-
-def _bias_fits(reading: Reading, node: onnx.NodeProto, form: int) -> bool:
-    bias = reading.array(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-    return bias is None or bool(np.isfinite(_cast(bias, form)).all())
-
-
-def _constants_fit(reading: Reading, node: onnx.NodeProto, form: int) -> bool:
-    """Whether a node's constants stay finite in a type, and a single number other than 0 does not become 0."""
-    for name in node.input:
-        values = reading.array(name) if reading.type_of(name) == FLOAT else None
-        if values is None or form == FLOAT or node.op_type == "Clip":
-            continue
-        there = _cast(values, form)
-        if not np.isfinite(there[np.isfinite(values)]).all() or (values.size == 1 and values.any() and not there.any()):
-            return False
-    return True
-
-
-def _cast(values: np.ndarray, form: int) -> np.ndarray:
-    """There and back through a type; what is too large becomes infinite."""
-    with np.errstate(over="ignore"):
-        return values.astype(ARRAYS[form]).astype(np.float32)
-
-
-def _schema(reading: Reading, node: onnx.NodeProto) -> defs.OpSchema:
-    try:
-        return defs.get_schema(node.op_type, reading.opset, node.domain)
-    except defs.SchemaError as error:
-        raise ExportError(f"{node.op_type} of {node.domain!r} has unknown types", "export without fusions") from error
-
-
-def _parameter(parameters, index: int):
-    """The formal input or output of an argument; the last one may stand for many."""
-    return parameters[min(index, len(parameters) - 1)]
-
-
-def _taking(reading: Reading, node: onnx.NodeProto, schema: defs.OpSchema, form: int) -> list[int]:
-    """Indices of the float inputs that take the node's type."""
-    if node.op_type == "Cast":
-        return []
-    wanted = SCHEMA_NAMES[form]
-    return [
-        index
-        for index, name in enumerate(node.input)
-        if reading.type_of(name) == FLOAT and wanted in _parameter(schema.inputs, index).types
-    ]
-
-
 class _Writer:
     """The nodes of the typed graph, in order; makes casts, converted constants and Q/DQ when they are first read."""
 
-    def __init__(self, reading: Reading, types: _Types):
+    def __init__(self, reading: Reading, types: Types):
         self.reading, self.types = reading, types
         self.nodes: list[onnx.NodeProto] = []
         self.made: dict[tuple[str, int], str] = {}
@@ -210,7 +114,7 @@ class _Writer:
     def node(self, node: onnx.NodeProto) -> None:
         """A node that computes, with its inputs in the type it computes in."""
         form = self.types.node[node.output[0]]
-        takes = _taking(self.reading, node, _schema(self.reading, node), form)
+        takes = taking(self.reading, node, schema_of(self.reading, node), form)
         clamp = node.op_type == "Clip" or node.op_type in WEIGHTED
         for index, name in enumerate(node.input):
             if self.reading.type_of(name) == FLOAT and node.op_type != "Cast":
@@ -277,7 +181,7 @@ class _Writer:
         values = self.array(node.input[1])
         for narrow in (BRAIN, HALF):
             if narrow in others | {form}:
-                values = _cast(values, narrow)
+                values = through(values, narrow)
         key = (f"{node.input[1]}|{sorted(others | {form})}", form)
         if key not in self.made:
             self.made[key] = self.constant(f"{node.input[1]}_{WORDS[form]}", values, form)
@@ -286,7 +190,7 @@ class _Writer:
     def rounded(self, quantize: onnx.NodeProto) -> int:
         """The type in which a Q takes what it rounds: the tensor's own, where the scale survives in it."""
         form = self.types.tensor.get(quantize.input[0], FLOAT)
-        return form if _scale_fits(self.reading, quantize, form) else FLOAT
+        return form if scale_fits(self.reading, quantize, form) else FLOAT
 
     def met(self, quantize: onnx.NodeProto) -> set[int]:
         """The types that a grid meets: of what it rounds, and of all that read the rounded."""

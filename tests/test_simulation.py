@@ -12,6 +12,7 @@ from edge_mpq.quantizers.affine import AffineQuantizer, weight_range
 from edge_mpq.records import plan as plans
 from edge_mpq.records import target as targets
 from edge_mpq.records.plan import Choice
+from edge_mpq.records.ranges import RangeTable
 from tests import toys
 
 every_toy = pytest.mark.parametrize("kind", toys.KINDS)
@@ -92,6 +93,15 @@ def test_ranges_span_the_grids_and_points_of_a_group_have_one(kind):
             assert grid.zero.item() == round(-low / grid.scale.item())
 
 
+def test_a_group_spans_the_union_of_its_ranges():
+    points = [placement.Point(name, (), "a", "int8") for name in "abc"]
+    table = RangeTable({"a": (-1.0, 0.5), "b": (-4.0, 0.0), "c": (0.0, 6.0)}, "minmax", 1)
+    for _, grid in simulation.activation_quantizers(points, targets.get(UINT8), table):
+        assert (grid.scale.item(), grid.zero.item()) == (pytest.approx(10 / 255), 102)
+    for _, grid in simulation.activation_quantizers(points, targets.get(INT8), table):
+        assert (grid.scale.item(), grid.zero.item()) == (pytest.approx(6 / 127), 0)
+
+
 @every_toy
 def test_weights_are_rounded_per_output_channel_over_their_own_range(kind):
     quantized = toys.simulated(kind, toys.planned(kind, UINT8, "int4"))
@@ -153,26 +163,24 @@ def test_preparing_twice_is_preparing_once():
 # Biases, which integer kernels store as int32 in units of input scale x weight scale.
 
 
-def biased(weight_of_dead_channel: float, bias: float) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """(float, quantized) graph of a convolution whose first channel has nearly no weight and a large bias."""
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
-    with torch.no_grad():
-        model[0].weight[0] = weight_of_dead_channel
-        model[0].bias[0] = bias
+@pytest.mark.parametrize("weight", [0.0, 1e-12, 1e-9])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+@torch.no_grad()
+def test_the_bias_of_a_dead_channel_fits_its_code(kind, groups, weight):
+    model = nn.Sequential(kind(3, 6, 1, groups=groups), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    per_group = model[0].weight.shape[1] if kind is nn.ConvTranspose2d else 6
+    # The last channel, and those of other groups that share its range.
+    model[0].weight.select(1 if kind is nn.ConvTranspose2d else 0, per_group - 1).fill_(weight)
+    model[0].bias.fill_(0.01)[5] = 50.0
     graph = simulation.prepared(model, toys.pictures(1))
     plan = plans.uniform(layers_of(graph), targets.get(UINT8), "int8", "int8")
-    return graph, quantizing.quantize(graph, plan, toys.batches())[0]
-
-
-@pytest.mark.parametrize("weight", [0.0, 1e-12, 1e-9])
-@torch.no_grad()
-def test_the_bias_of_a_dead_channel_fits_its_code(weight):
-    graph, quantized = biased(weight, 50.0)
-    (read,) = [node for node in quantized.graph.nodes if node.name == "conv2d"]
-    step = quantized.get_submodule(str(read.args[0].target)).scale * simulation.weight_quantizer(quantized, "0").scale
+    quantized, _ = quantizing.quantize(graph, plan, toys.batches())
+    read = ir.weighted(quantized)["0"][0].args[0]
+    step = quantized.get_submodule(str(read.target)).scale * simulation.weight_quantizer(quantized, "0").scale
     bias = ir.attribute(quantized, "0.bias")
-    assert (bias / step).abs().max() < 2**31
-    assert bias[0].item() == pytest.approx(50.0, rel=1e-3)
+    assert (bias / step.repeat(6 // len(step))).abs().max() < 2**31
+    assert bias[5].item() == pytest.approx(50.0, rel=1e-3)
 
 
 @every_toy

@@ -201,3 +201,16 @@ def test_calibration_on_the_board_takes_the_bundle_s_scales_or_pictures(place: P
     assert engine_from_onnx.calibration_of(str(out), "minmax", str(pictures)).batches is not None
     assert main(["build", str(place / "bundle"), "--dla", "0"]) == 2
     assert main(["build", str(place / "bundle"), "--calibrate", "entropy2"]) == 2
+
+
+def test_thor_gets_a_typed_network_and_a_script_without_precision_flags(place: Path) -> None:
+    given = ["--model", f"{place / 'net.py'}:make", "--data", str(place / "data.npz"), "--calibration", "32"]
+    board, plan = ["--target", "jetson-thor", "--formats", "w8a8", "fp16"], str(place / "thor.json")
+    assert main(["plan", *given, *board, "--budget", "size<=0.3x", "--out", plan]) == 0
+    script = place / "build.sh"
+    assert main(["export", *given, "--plan", plan, "--out", str(place / "thor"), "--script", str(script)]) == 0
+    model = onnx.load(place / "thor" / "model.onnx")
+    assert model.opset_import[0].version >= 19
+    assert "Cast" in {node.op_type for node in model.graph.node}
+    assert onnx.TensorProto.FLOAT16 in {item.data_type for item in model.graph.initializer}
+    assert "--stronglyTyped" in script.read_text() and "--int8" not in script.read_text()

@@ -24,10 +24,10 @@ def unused(model: onnx.ModelProto, wanted: str) -> str:
     return name
 
 
-def store(model: onnx.ModelProto, wanted: str, values: np.ndarray) -> str:
+def store(model: onnx.ModelProto, wanted: str, values: np.ndarray | np.generic) -> str:
     """A new constant; its name."""
-    name = unused(model, wanted)
-    model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name))
+    values, name = np.array(values, order="C"), unused(model, wanted)
+    model.graph.initializer.append(numpy_helper.from_array(values, name))
     return name
 
 
@@ -82,7 +82,8 @@ def _sorted(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """The nodes in their order, save that none stands before one it reads from."""
     writer = {name: index for index, node in enumerate(nodes) for name in node.output if name}
     reads = [
-        sorted({writer[name] for inner in _with_inner(node) for name in inner.input if name in writer}) for node in nodes
+        sorted({writer[name] for inner in _with_inner(node) for name in inner.input if name in writer})
+        for node in nodes
     ]
     done: set[int] = set()
     order: list[onnx.NodeProto] = []

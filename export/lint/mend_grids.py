@@ -5,7 +5,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_mpq.records.target import Target
-from export.lint.editing import lead, store, unused
+from export.lint.editing import store, unused
 from export.lint.placement import is_pool, meeting
 from export.lint.reading import DEQUANTIZE, HIGHEST_CODE, LOWEST_CODE, QUANTIZE, Reading, attribute, name_of
 
@@ -118,7 +118,8 @@ def clip_below(reading: Reading, name: str, highest: float | None = None) -> str
     result = unused(model, name + "_positive")
     inputs = [name]
     if highest is not None:
-        inputs += [store(model, result + "_least", np.float32(0)), store(model, result + "_greatest", np.float32(highest))]
+        ends = {"_least": 0.0, "_greatest": highest}
+        inputs += [store(model, result + end, np.float32(value)) for end, value in ends.items()]
     made = helper.make_node("Clip" if len(inputs) > 1 else "Relu", inputs, [result], name=result)
     if writer is not None:
         made.metadata_props.extend(writer.metadata_props)
@@ -149,20 +150,6 @@ def axes(reading: Reading, target: Target) -> None:
             node.attribute.append(helper.make_attribute("axis", 1))
 
 
-def float_scales(reading: Reading, target: Target) -> None:
-    """Scales of stored weights in float32; a Q of half-precision values is left, since its type binds the scale."""
-    for node in reading.of(DEQUANTIZE):
-        scale, values = reading.scale(node), dequantized(reading, node)
-        if scale is not None and values is not None and scale.dtype == np.float16:
-            name, wanted = unused(reading.model, node.output[0] + "_float"), node.output[0]
-            half = unused(reading.model, wanted + "_half")
-            lead(reading.model, wanted, half)
-            node.input[1] = store(reading.model, node.input[1] + "_float32", scale.astype(np.float32))
-            node.output[0] = name
-            cast = helper.make_node("Cast", [name], [half], name=half, to=TensorProto.FLOAT16)
-            reading.model.graph.node.append(cast)
-
-
 def float_biases(reading: Reading, target: Target) -> None:
     """DQ of a stored int32 -> the float constant it gives, under the same name."""
     for node in reading.of(DEQUANTIZE):
@@ -183,7 +170,8 @@ def float_weights(reading: Reading, target: Target) -> None:
             continue
         codes = unused(model, node.input[0] + "_again")
         source = store(model, node.input[0] + "_float", values)
-        made = helper.make_node(QUANTIZE, [source, *node.input[1:]], [codes], name=unused(model, name_of(node) + "_quantize"))
+        name = unused(model, name_of(node) + "_quantize")
+        made = helper.make_node(QUANTIZE, [source, *node.input[1:]], [codes], name=name)
         made.attribute.extend(item for item in node.attribute if item.name == "axis")
         model.graph.node.append(made)
         node.input[0] = codes
@@ -210,7 +198,7 @@ def tied(reading: Reading, target: Target) -> None:
     for key, part in parts.items():
         families.setdefault(root(key), []).append(part)
     for family in families.values():
-        scales = [float(np.max(reading.scale(part))) for part in family]
+        scales = [float(np.max(scale)) for part in family if (scale := reading.scale(part)) is not None]
         if len(set(scales)) > 1:
             name = store(reading.model, family[0].input[1] + "_tied", np.array(max(scales), np.float32))
             for part in family:

@@ -75,10 +75,10 @@ def _form(reading: Reading, target: Target) -> Iterator[Found]:
             yield name_of(node), "Resize is cubic; nearest and linear are read", "interpolate bilinearly"
         elif kind == "Resize" and attribute(node, "antialias", 0):
             yield name_of(node), "Resize smooths (antialias)", "interpolate without antialias"
-        elif kind == "TopK" and target.tensorrt < (8, 6) and len(node.input) > 1 and node.input[1] not in reading.protos:
+        elif kind == "TopK" and target.tensorrt < (8, 6) and node.input[1] not in reading.protos:
             yield name_of(node), "TopK with a computed k", "make k a constant"
-        elif kind == "Dropout" and len(node.input) > 2 and node.input[2] and (training := reading.array(node.input[2])):
-            yield name_of(node), f"Dropout trains ({training})", "export the model in eval mode"
+        elif kind == "Dropout" and len(node.input) > 2 and node.input[2] and reading.array(node.input[2]):
+            yield name_of(node), "Dropout trains", "export the model in eval mode"
 
 
 RULES = [

@@ -86,7 +86,7 @@ def meeting(reading: Reading, node: onnx.NodeProto) -> dict[float, list[onnx.Nod
     at_inputs = [
         [before] if (before := reading.activation_of(name)) is not None else reading.quantizes(name) for name in data
     ]
-    for rounding in (*sum(at_inputs, []), *reading.quantizes(node.output[0])):
+    for rounding in (*(part for row in at_inputs for part in row), *reading.quantizes(node.output[0])):
         scale = reading.scale(rounding)
         if scale is not None and scale.size == 1:
             found.setdefault(float(scale.reshape(-1)[0]), []).append(rounding)
@@ -140,7 +140,8 @@ def _output(reading: Reading, target: Target) -> Iterator[Found]:
 
 RULES = [
     Rule(
-        "add-both-rounded", "slow", "Of a residual Add only the skip input has Q and DQ; on both they break the fusion.",
+        "add-both-rounded", "slow",
+        "Of a residual Add only the skip input has Q and DQ; on both they break the fusion.",
         "TensorRT", tensorrt, _both_rounded, OPTIMIZER + "; NVIDIA/TensorRT issue 1992",
     ),
     Rule(
@@ -152,18 +153,16 @@ RULES = [
         OPTIMIZER + " (concat_elimination)",
     ),
     Rule(
-        "pool-scales", "slow", "MaxPool and nearest Resize have one scale before and behind.", "TensorRT", tensorrt, _pool,
-        GUIDE,
+        "pool-scales", "slow", "MaxPool and nearest Resize have one scale before and behind.", "TensorRT", tensorrt,
+        _pool, GUIDE,
     ),
     Rule(
-        "rounded-before-activation", "slow", "No Q and DQ stand between a layer and its activation.", "TensorRT", tensorrt,
-        _before_activation, GUIDE,
+        "rounded-before-activation", "slow", "No Q and DQ stand between a layer and its activation.", "TensorRT",
+        tensorrt, _before_activation, GUIDE,
     ),
     Rule(
-        "rounded-float-operator", "slow", "Normalizations, Softmax and the like read float values.", "TensorRT", tensorrt,
-        _floating, OPTIMIZER,
+        "rounded-float-operator", "slow", "Normalizations, Softmax and the like read float values.", "TensorRT",
+        tensorrt, _floating, OPTIMIZER,
     ),
-    Rule(
-        "rounded-output", "slow", "Outputs of the model are float.", "TensorRT", tensorrt, _output, GUIDE
-    ),
+    Rule("rounded-output", "slow", "Outputs of the model are float.", "TensorRT", tensorrt, _output, GUIDE),
 ]  # fmt: skip

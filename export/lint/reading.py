@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 CONVOLUTIONS = ("Conv", "ConvTranspose")
-HIGHEST_CODE, LOWEST_CODE = {TensorProto.UINT8: 255, TensorProto.INT8: 127}, {TensorProto.UINT8: 0, TensorProto.INT8: -128}
+HIGHEST_CODE: dict[int, int] = {TensorProto.UINT8: 255, TensorProto.INT8: 127}
+LOWEST_CODE: dict[int, int] = {TensorProto.UINT8: 0, TensorProto.INT8: -128}
 
 
 def attribute(node: onnx.NodeProto, name: str, default=None):

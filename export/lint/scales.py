@@ -13,7 +13,11 @@ from export.lint.reading import DEQUANTIZE, QUANTIZE, WEIGHTED, Reading, attribu
 HELPER = "onnx-tensorrt, builtin_op_importers.cpp QuantDequantLinearHelper"
 AGAIN = "quantize symmetrically to int8 (onnxruntime: ActivationSymmetric and WeightSymmetric, QInt8)"
 # Types of codes beside int8, and the first TensorRT that has each.
-CODES = {TensorProto.FLOAT8E4M3FN: (8, 6), TensorProto.INT4: (10, 0), TensorProto.FLOAT4E2M1: (10, 13)}
+CODES: dict[int, tuple[int, int]] = {
+    TensorProto.FLOAT8E4M3FN: (8, 6),
+    TensorProto.INT4: (10, 0),
+    TensorProto.FLOAT4E2M1: (10, 13),
+}
 ANYWHERE = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.UNDEFINED)
 
 
@@ -97,7 +101,7 @@ def _per_channel(reading: Reading, target: Target) -> Iterator[Found]:
         scale = reading.scale(node)
         constant = node.input[0] in reading.protos or (node.op_type == DEQUANTIZE and reading.is_constant_pair(node))
         if scale is not None and scale.size > 1 and not constant:
-            yield name_of(node), f"an activation has {scale.size} scales", "quantize activations with one scale a tensor"
+            yield name_of(node), f"an activation has {scale.size} scales", "quantize it with one scale"
 
 
 def _extent(reading: Reading, target: Target) -> Iterator[Found]:
@@ -132,7 +136,7 @@ def _axis(reading: Reading, target: Target) -> Iterator[Found]:
             continue
         axis, wanted = attribute(node, "axis", 1) % len(shape), output_axis(layer, len(shape))
         if axis != wanted:
-            what = f"weights of {layer.op_type} {name_of(layer)!r} have scales along axis {axis}, outputs lie on {wanted}"
+            what = f"weights of {layer.op_type} {name_of(layer)!r} have scales on axis {axis}, outputs lie on {wanted}"
             yield name_of(node), what, "give one scale an output channel"
 
 
@@ -158,8 +162,8 @@ RULES = [
         since(10), _uint8, HELPER + ", 10.1",
     ),
     Rule(
-        "code-type", "refused", "Codes are of a type that this TensorRT and GPU compute on.", "TensorRT", tensorrt, _codes,
-        "TensorRT, DataType of each release",
+        "code-type", "refused", "Codes are of a type that this TensorRT and GPU compute on.", "TensorRT", tensorrt,
+        _codes, "TensorRT, DataType of each release",
     ),
     Rule(
         "scale-sign", "refused", "Every scale is positive and finite.", "every engine", lambda target: True, _positive,
@@ -179,11 +183,12 @@ RULES = [
         "TensorRT", tensorrt, _per_channel, HELPER,
     ),
     Rule(
-        "scale-count", "refused", "There are as many scales as channels on `axis`.", "TensorRT", tensorrt, _extent, HELPER
+        "scale-count", "refused", "There are as many scales as channels on `axis`.", "TensorRT", tensorrt, _extent,
+        HELPER,
     ),
     Rule(
-        "axis-unsaid", "wrong", "Scales a channel say their axis; left out it means 1 to ONNX and 0 to TensorRT.", "TensorRT",
-        tensorrt, _axis_unsaid, HELPER,
+        "axis-unsaid", "wrong", "Scales a channel say their axis; left out it means 1 to ONNX and 0 to TensorRT.",
+        "TensorRT", tensorrt, _axis_unsaid, HELPER,
     ),
     Rule(
         "weight-axis", "slow", "Scales of a weight lie along its output channels.", "TensorRT", tensorrt, _axis,

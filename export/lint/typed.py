@@ -7,7 +7,7 @@ from onnx import TensorProto
 from edge_mpq.records.target import Target
 from export import hints_into_onnx
 from export.lint.finding import Found, Rule
-from export.lint.reading import WEIGHTED, Reading, name_of
+from export.lint.reading import WEIGHTED, Reading
 
 MIGRATION = "NVIDIA, migration from TensorRT 10 to 11: networks are strongly typed"
 TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}

@@ -268,6 +268,18 @@ def test_biases_of_zeros_and_shared_layers_compute_the_simulation(model, board, 
         agree(quantized, exported.engine(made, tmp_path).infer(x.numpy())[0], x)
 
 
+@pytest.mark.parametrize(("board", "stored"), [(VNNI, ".weight_codes"), (ORIN, ".weight")])
+def test_the_weight_of_a_shared_layer_is_stored_once(board, stored):
+    graph, floats = unusual(Twice)
+    target = targets.get(board)
+    plan = plans.uniform(layers_of(graph), target, "int8", "int8")
+    quantized, _ = quantizing.quantize(graph, plan, toys.batches())
+    arrays = exported.constants(qdq_into_onnx.insert(floats, graph, quantized, plan, target))
+    # The linear is stored twice, once as it is and once transposed: over tokens it is a MatMul.
+    found = sorted(name for name in arrays if name.endswith(stored))
+    assert len(found) == 5 and [name for name in found if name.startswith("conv")] == ["conv" + stored]
+
+
 # Faults.
 
 

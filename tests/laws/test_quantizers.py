@@ -111,8 +111,9 @@ def test_zero_is_exact_and_rounding_is_monotone(name, form, symmetric):
 
 @every_grid
 def test_a_range_of_nothing_but_zero_has_a_grid(name, form, symmetric):
-    rounded = grid(form, 0.0, 0.0, symmetric, name)(torch.tensor([0.0, 1e-3, -2.0]))
-    assert torch.isfinite(rounded).all() and rounded[0] == 0
+    for reach in (0.0, 1e-45, 1e-40, 1e-38):  # or of so little that dividing it gives zero
+        rounded = grid(form, -reach, reach, symmetric, name)(torch.tensor([0.0, 1e-45, 1e-3, -2.0]))
+        assert torch.isfinite(rounded).all() and rounded[0] == 0
 
 
 @every_grid

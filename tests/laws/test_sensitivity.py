@@ -72,6 +72,14 @@ def test_float32_harms_nothing_and_two_bits_do(name, kind):
 
 
 @every_score
+def test_what_layers_read_counts_too(name):
+    graph, rough = toys.graph("residual"), ("fp32", "int2")
+    menu = {layer.name: [("fp32", "fp32"), rough] for layer in toys.layers("residual")}
+    table = sensitivity.get(name).scores(graph, menu, toys.batches(), toys.ranges("residual"), BOARD, silent)
+    assert sum(row[rough] > 0 for row in table.values()) >= len(table) - 1  # a divergence may round to zero
+
+
+@every_score
 @every_toy
 def test_more_bits_never_harm_more(name, kind):
     def bits(pair):
