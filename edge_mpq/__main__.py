@@ -18,6 +18,7 @@ VERBS = {
     "quantize": ("apps.quantize", "plan, quantize, export and build in one go"),
     "export": ("apps.export", "write a model and its plan as ONNX"),
     "bundle": ("apps.bundle", "pack a bundle into one file that a board runs"),
+    "lint": ("export.lint_onnx", "what a target would refuse, misread or run slowly in an ONNX"),
     "build": ("export.engine_from_onnx", "build an engine from ONNX on the board it will run on"),
     "run": ("apps.stream.run", "run an engine on a camera, a video or a folder of pictures"),
     "bench": ("apps.bench", "measure accuracy, size and speed against fp32"),

@@ -34,7 +34,7 @@ def share_right(model: nn.Module, batches: Sequence) -> float:
             raise PlanError("validation batches carry no labels", "give (inputs, labels) pairs")
         scores = model(inputs_of(batch))
         top = (scores > 0).long().squeeze(1) if scores.shape[1] == 1 else scores.argmax(1)
-        right += (top == labels).sum().item()
+        right += (top == labels.reshape(top.shape)).sum().item()
         total += labels.numel()
     return right / total
 

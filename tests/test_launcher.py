@@ -88,7 +88,7 @@ def test_no_verb_shows_the_usage_and_fails(capsys: pytest.CaptureFixture[str]) -
     ("verb", "told"),
     [
         ("quantise", "there is no verb 'quantise'; did you mean quantize?"),
-        ("Plan", "did you mean plan?"),
+        ("Plan", "did you mean plan or lint?"),
         ("xyzzy", "choose one of plan, quantize"),
         ("--json", "there is no verb '--json'"),
         ("", "there is no verb ''"),

@@ -1,5 +1,7 @@
 """LayerSpecs: multiply-adds that can be counted by hand, groups, ties and shared weights."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -33,7 +35,8 @@ COUNTED = {
 
 @pytest.mark.parametrize("case", COUNTED)
 def test_multiply_adds_are_those_counted_by_hand(case):
-    module, macs = COUNTED[case]
+    module: Any = COUNTED[case][0]
+    macs = COUNTED[case][1]
     (layer,) = layers(nn.Sequential(module)).values()
     assert layer.macs == macs
     assert layer.weight_shape == tuple(module.weight.shape) and layer.weights == module.weight.numel()

@@ -1,6 +1,7 @@
 """Where activations are rounded: both schemes on toys whose right answer is known, and laws for any plan."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -131,7 +132,7 @@ def test_onnxruntime_shares_ranges_through_concats_and_moves():
 
 
 def test_onnxruntime_leaves_float_layers_float_on_both_sides():
-    float_ones = dict.fromkeys(("stem__0", "two__0", "left__0", "right__0", "last__0"), FLOAT)
+    float_ones: dict[str, Any] = dict.fromkeys(("stem__0", "two__0", "left__0", "right__0", "last__0"), FLOAT)
     found = readers("residual", toys.planned("residual", "cpu-x86-vnni", **float_ones), ONNXRUNTIME)
     # The pool's input stays float, and so do the Add it feeds and the concat between float layers.
     assert found["max_pool2d"] == ("conv2d_1",)

@@ -1,15 +1,11 @@
-"""The planner: budgets hold, more room never harms more, drops hold on data the search never saw, faults are told."""
-
-import itertools
+"""The planner: budgets hold, more room never harms more, faults are told."""
 
 import pytest
-import torch
 from torch import nn
 
-from edge_mpq import allocators, budget, drop, menu, planning, quantizing, rounding, sensitivity
+from edge_mpq import allocators, budget, menu, planning, sensitivity
 from edge_mpq.cost import get as cost
 from edge_mpq.errors import CalibrationError, EdgeMpqError, ModelError, PlanError, TargetError, UsageError
-from edge_mpq.layers import layers_of
 from edge_mpq.records import plan as plans
 from edge_mpq.records import target as targets
 from edge_mpq.records.plan import PrecisionPlan
@@ -48,7 +44,7 @@ def test_the_size_asked_for_is_kept(limit, allocator):
     (term,) = budget.parse(limit).terms
     most = {"bits": term.most, "x": 32 * term.most, "MiB": term.most * 2**23 / weights}[term.unit]
     assert bits <= most * (1 + 1e-9)
-    assert bits > most - 6 or set(plan.choices.values()) == {FLOAT}  # and used: layers are small steps
+    assert bits > most - 6  # and is used
     assert plan.predicted["weight_bits"] == pytest.approx(bits)
     assert plan.predicted["size_mib"] == pytest.approx(spent(plan, "size")[0])
 
@@ -63,7 +59,7 @@ def test_the_latency_asked_for_is_kept():
 
 def test_measured_times_count_instead_of_predicted_ones_and_so_does_time_outside_the_layers():
     layers = toys.layers("residual")
-    times = {FLOAT: {}, ("int8", "int8"): {}}
+    times: dict[tuple[str, str], dict[str, float]] = {FLOAT: {}, ("int8", "int8"): {}}
     for index, layer in enumerate(layers):
         times[FLOAT][layer.name], times["int8", "int8"][layer.name] = 1.0, 0.2 if index % 2 else 0.9
     plan = planned(budget="latency<=0.75x", formats=["fp32", "w8a8"], times=times)
@@ -177,135 +173,3 @@ def test_a_menu_holds_what_the_target_runs_widest_first():
     whole = menu.menu_of(layers, targets.get("simulation"), ["w2a8", "fp16", "fp32", "w8a8"])
     assert set(map(tuple, whole.values())) == {(FLOAT, ("fp16", "fp16"), ("int8", "int8"), ("int2", "int8"))}
     assert set(map(tuple, menu.menu_of(layers, targets.get("jetson-nano")).values())) == {(FLOAT, ("fp16", "fp16"))}
-
-
-# Accuracy budgets.
-
-
-def held_out(count: int = 6, each: int = 64) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [toys.labelled(each, seed=3000 + index) for index in range(count)]
-
-
-def learned(allowed: str, validation=None, formats=WIDTHS, **options) -> PrecisionPlan:
-    """A plan for the trained toy with unbalanced channels."""
-    calibration = [toys.labelled(32, seed=4000)[0]]
-    options = {"budget": allowed, "formats": formats, "validation": validation, **options}
-    return planning.plan(toys.unbalanced(), toys.pictures(1), calibration, **options)
-
-
-def accuracy(plan: PrecisionPlan, batches) -> float:
-    quantized, _ = quantizing.quantize(toys.unbalanced(), plan, [toys.labelled(32, seed=4000)[0]], "mse")
-    return drop.share_right(quantized, batches)
-
-
-def test_a_drop_holds_on_the_half_the_search_never_saw():
-    validation = held_out()
-    plan = learned("drop<=3%", validation)
-    seen, unseen = validation[::2], validation[1::2]
-    for half in (seen, unseen):
-        assert accuracy(plan, half) >= drop.share_right(toys.unbalanced(), half) - 0.03
-    assert plan.predicted["weight_bits"] < 20
-    looser = learned("drop<=20%", validation)
-    assert looser.predicted["weight_bits"] <= plan.predicted["weight_bits"]
-
-
-def test_a_plan_that_only_suits_the_searched_half_is_not_given():
-    pictures = [batch for batch, _ in held_out()]
-    with torch.no_grad():
-        answers = [toys.unbalanced()(batch).argmax(1) for batch in pictures]
-    impossible = [torch.full_like(answer, toys.CLASSES) for answer in answers]  # nothing is right, so nothing is lost
-    careless = learned("drop<=2%", list(zip(pictures, impossible, strict=True)))
-    mixed = [[wrong, answer][index % 2] for index, (answer, wrong) in enumerate(zip(answers, impossible, strict=True))]
-    careful = learned("drop<=2%", list(zip(pictures, mixed, strict=True)))
-    unseen = list(zip(pictures, mixed, strict=True))[1::2]
-    assert accuracy(careful, unseen) >= 0.98 > accuracy(careless, unseen)
-    assert careful.predicted["weight_bits"] > careless.predicted["weight_bits"]
-
-
-def test_a_drop_and_a_size_hold_together():
-    plan = learned("size<=14bits,drop<=10%", held_out())
-    assert plan.predicted["weight_bits"] <= 14 and plan.budget == "size<=14bits,drop<=10%"
-
-
-def test_a_drop_that_no_plan_keeps_is_told():
-    pictures = [batch for batch, _ in held_out()]
-    with torch.no_grad():
-        validation = [(batch, toys.unbalanced()(batch).argmax(1)) for batch in pictures]
-    with pytest.raises(PlanError, match="no plan for cpu-x86-vnni stays within a drop of 1.00% .*allow a larger drop"):
-        learned("drop<=1%", validation, ["w2a8"])
-
-
-@pytest.mark.parametrize(
-    ("validation", "said"),
-    [
-        (held_out(1, 64), "64 validation pictures in 1 batches cannot show a drop of 1.00%"),
-        (held_out(2, 8), "16 validation pictures in 2 batches cannot show"),
-        ([], "0 validation pictures"),
-        ([batch for batch, _ in held_out(4)], "carry no labels"),
-    ],
-    ids=["one batch", "few", "none", "no labels"],
-)
-def test_validation_data_that_cannot_tell_is_refused(validation, said):
-    with pytest.raises(PlanError, match=said):
-        learned("drop<=1%", validation)
-
-
-def test_ties_to_a_float_layer_do_not_stop_the_search():
-    with torch.no_grad():
-        graph = toys.graph("unet")
-        validation = [(x, (graph(x) > 0).long().squeeze(1)) for x in toys.batches(count=4, seed=3)]
-    plan = planned("unet", budget="drop<=10%", formats=None, validation=validation)
-    assert plan.predicted["weight_bits"] < 16 and plan.choices["grow"][:2] == FLOAT
-
-
-@torch.no_grad()
-def test_shares_of_classes_and_of_pixels():
-    class Constant(nn.Module):
-        def __init__(self, scores):
-            super().__init__()
-            self.scores = scores
-
-        def forward(self, x):
-            return self.scores
-
-    scores = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0], [0.0, 5.0]])
-    assert drop.share_right(Constant(scores), [(torch.zeros(4, 1), torch.tensor([1, 0, 1, 0]))]) == 0.75
-    maps = torch.tensor([-1.0, 2.0, 0.5, -3.0]).view(1, 1, 2, 2)  # one logit: fire or not
-    assert drop.share_right(Constant(maps), [(torch.zeros(1, 1), torch.tensor([[[0, 1], [0, 0]]]))]) == 0.75
-
-
-# From the plan to the quantized model.
-
-
-def test_a_plan_for_another_model_is_refused():
-    plan = planned()
-    for kind in ("unet", "transformer"):
-        with pytest.raises(PlanError, match="is not in the model.*plan again for this model"):
-            quantizing.quantize(toys.graph(kind), plan, toys.batches())
-    with pytest.raises(PlanError, match="layer shapes differ"):
-        quantizing.quantize(toys.graph("residual"), plan._replace(model="0" * 16), toys.batches())
-    with pytest.raises(PlanError, match="jetson-nano runs fp32, fp16"):
-        quantizing.quantize(toys.graph("residual"), plan._replace(target="jetson-nano"), toys.batches())
-
-
-def test_quantizing_needs_pictures_and_known_methods():
-    plan = planned()
-    with pytest.raises(CalibrationError, match="no calibration picture"):
-        quantizing.quantize(toys.graph("residual"), plan, [])
-    with pytest.raises(UsageError, match="choose one of .*feedback"):
-        quantizing.quantize(toys.graph("residual"), plan, toys.batches(), rounding="guess")
-    with pytest.raises(UsageError, match="choose one of .*minmax"):
-        quantizing.quantize(toys.graph("residual"), plan, toys.batches(), observer="guess")
-
-
-@pytest.mark.parametrize("rule", rounding.names())
-@torch.no_grad()
-def test_a_quantized_model_answers_nearly_as_the_float_one_and_the_same_every_time(rule):
-    plan, x = planned(), toys.pictures(64, seed=5)
-    quantized, table = quantizing.quantize(toys.model("residual"), plan, toys.batches(), rounding=rule)
-    answers = quantizing.answers(quantized, x.split(20))
-    reference = toys.model("residual")(x)
-    assert (answers - reference).square().mean() < 0.05 * reference.var()
-    again, same = quantizing.quantize(toys.graph("residual"), plan, toys.batches(), rounding=rule, ranges=table)
-    assert same is table and torch.equal(quantizing.answers(again, x.split(20)), answers)
-    assert list(itertools.islice(layers_of(quantized), 1))[0].name == "stem.0"

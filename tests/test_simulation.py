@@ -1,5 +1,7 @@
 """The fake-quantized graph: it rounds what the plan says, on the grids that export will read, and nothing else."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import fx, nn
@@ -68,7 +70,7 @@ def test_every_point_is_rounded_for_its_readers_and_for_nobody_else(kind, board)
     points = placement.points_of(toys.graph(kind), plan, target.scheme)
     assert len(points) == sum(1 for _ in quantized.get_submodule(simulation.ACTIVATIONS).children())
     for point in points:
-        grid = simulation.activation_quantizer(quantized, point.tensor)
+        grid = toys.tensor_grid(quantized, point.tensor)
         (rounded,) = [user for user in nodes[point.tensor].users if user.op == "call_module"]
         assert torch.equal(seen.values[rounded.name], grid(seen.values[point.tensor]))
         assert (grid.bits, grid.symmetric, grid.axis) == (8, target.scheme.activation == "int8", None)
@@ -88,7 +90,7 @@ def test_ranges_span_the_grids_and_points_of_a_group_have_one(kind):
         low = min(0.0, *(table.tensors[point.tensor][0] for point in group))
         high = max(0.0, *(table.tensors[point.tensor][1] for point in group))
         for point in group:
-            grid = simulation.activation_quantizer(quantized, point.tensor)
+            grid = toys.tensor_grid(quantized, point.tensor)
             assert grid.scale.item() == pytest.approx((high - low) / 255, rel=1e-5)
             assert grid.zero.item() == round(-low / grid.scale.item())
 
@@ -96,6 +98,7 @@ def test_ranges_span_the_grids_and_points_of_a_group_have_one(kind):
 def test_a_group_spans_the_union_of_its_ranges():
     points = [placement.Point(name, (), "a", "int8") for name in "abc"]
     table = RangeTable({"a": (-1.0, 0.5), "b": (-4.0, 0.0), "c": (0.0, 6.0)}, "minmax", 1)
+    grid: Any
     for _, grid in simulation.activation_quantizers(points, targets.get(UINT8), table):
         assert (grid.scale.item(), grid.zero.item()) == (pytest.approx(10 / 255), 102)
     for _, grid in simulation.activation_quantizers(points, targets.get(INT8), table):
@@ -106,10 +109,9 @@ def test_a_group_spans_the_union_of_its_ranges():
 def test_weights_are_rounded_per_output_channel_over_their_own_range(kind):
     quantized = toys.simulated(kind, toys.planned(kind, UINT8, "int4"))
     for layer in toys.layers(kind):
-        grid = simulation.weight_quantizer(quantized, layer.name)
+        grid = toys.weight_grid(quantized, layer.name)
         axis = 1 if layer.kind == "conv_transpose2d" else 0
-        node = ir.weighted(quantized)[layer.name][0]
-        low, high = weight_range(ir.attribute(quantized, str(ir.weight_of(node).target)), axis)
+        low, high = weight_range(toys.weight(quantized, layer.name), axis)
         assert (grid.axis, grid.bits, grid.symmetric) == (axis, 4, True)
         assert torch.allclose(grid.scale, torch.maximum(-low, high) / 7)
 
@@ -168,16 +170,16 @@ def test_preparing_twice_is_preparing_once():
 @pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
 @torch.no_grad()
 def test_the_bias_of_a_dead_channel_fits_its_code(kind, groups, weight):
-    model = nn.Sequential(kind(3, 6, 1, groups=groups), nn.ReLU(), nn.Conv2d(6, 2, 1))
-    per_group = model[0].weight.shape[1] if kind is nn.ConvTranspose2d else 6
-    # The last channel, and those of other groups that share its range.
-    model[0].weight.select(1 if kind is nn.ConvTranspose2d else 0, per_group - 1).fill_(weight)
-    model[0].bias.fill_(0.01)[5] = 50.0
-    graph = simulation.prepared(model, toys.pictures(1))
+    first = kind(3, 6, 1, groups=groups)
+    axis = simulation.weight_axis("conv_transpose2d" if kind is nn.ConvTranspose2d else "conv2d")
+    first.weight.select(axis, first.weight.shape[axis] - 1).fill_(weight)  # the last channel of every group
+    first.bias.fill_(0.01)[5] = 50.0
+    graph = simulation.prepared(nn.Sequential(first, nn.ReLU(), nn.Conv2d(6, 2, 1)), toys.pictures(1))
     plan = plans.uniform(layers_of(graph), targets.get(UINT8), "int8", "int8")
     quantized, _ = quantizing.quantize(graph, plan, toys.batches())
     read = ir.weighted(quantized)["0"][0].args[0]
-    step = quantized.get_submodule(str(read.target)).scale * simulation.weight_quantizer(quantized, "0").scale
+    grid: Any = quantized.get_submodule(str(read.target))
+    step = grid.scale * toys.weight_grid(quantized, "0").scale
     bias = ir.attribute(quantized, "0.bias")
     assert (bias / step.repeat(6 // len(step))).abs().max() < 2**31
     assert bias[5].item() == pytest.approx(50.0, rel=1e-3)
@@ -189,9 +191,10 @@ def test_biases_lie_on_the_grid_of_the_integer_kernels(kind):
     plan = toys.planned(kind, UINT8, "int4")
     quantized, _ = quantizing.quantize(toys.graph(kind), plan, toys.batches(), ranges=toys.ranges(kind))
     for layer, nodes in ir.weighted(quantized).items():
-        grid = simulation.weight_quantizer(quantized, layer)
-        step = quantized.get_submodule(str(nodes[0].args[0].target)).scale * grid.scale
+        read: Any = quantized.get_submodule(str(nodes[0].args[0].target))
+        step = read.scale * toys.weight_grid(quantized, layer).scale
         bias = ir.tensor_argument(quantized, nodes[0], 2)
+        assert bias is not None
         codes = bias / step.repeat(len(bias) // len(step))
         assert (codes - codes.round()).abs().max() <= 1e-6 * codes.abs().max() + 1e-3
 

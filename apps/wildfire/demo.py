@@ -37,7 +37,7 @@ from edge_mpq.report import files, page, text
 from edge_mpq.training import amp
 
 # Sized for under five minutes on two cores; --scale makes all of it larger.
-TRAIN, TEST, EPOCHS, FRAMES, SIDE = 2000, 400, 9, 150, 64
+TRAIN, TEST, EPOCHS, FRAMES, SIDE = 2000, 400, 8, 150, 64
 BUDGET, FORMATS = "size<=0.18x", ["w8a8", "w4a8"]
 
 

@@ -1,8 +1,7 @@
 """ONNX Runtime on any CPU: the embedded default.
 
-``build`` lets ONNX Runtime optimize the model for this processor once, checks that the
-optimized graph gives the same answers, and writes it with a card that says which kernel
-each layer really got.  ``open`` runs that file with no further optimization.
+``build`` lets ONNX Runtime optimize the model for this processor once, and writes it with
+a card that says which kernel each layer really got.  ``open`` runs that file with no further optimization.
 """
 
 import io

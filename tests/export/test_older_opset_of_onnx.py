@@ -1,5 +1,7 @@
 """Older opsets: the same answers as the newest, operation by operation, or a refusal that names the node."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -17,7 +19,7 @@ pytest.importorskip("onnxruntime")
 OLDER = [13, 14, 15, 16, 17]
 
 
-def model(op: str, *constants: np.ndarray, outputs: int = 1, **attributes: object) -> onnx.ModelProto:
+def model(op: str, *constants: np.ndarray | None, outputs: int = 1, **attributes: Any) -> onnx.ModelProto:
     """One node of opset 18 on a float input [N, 4, 6, 6]; None leaves an optional input out."""
     names = ["" if value is None else f"c{index}" for index, value in enumerate(constants)]
     results = [f"y{index}" for index in range(outputs)]

@@ -1,6 +1,7 @@
 """Rewrites for ONNX Runtime's CPU kernels: not one bit of an answer changes, and each rewrite is reached."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import onnx
@@ -100,13 +101,13 @@ def chain(*nodes: onnx.NodeProto, shape=(4, 6, 6), **arrays: np.ndarray) -> onnx
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-def moved(op: str, second_scale: float = 0.1, **attributes: object) -> onnx.ModelProto:
+def moved(op: str, second_scale: float = 0.1, inputs: tuple[str, ...] = (), **attributes: Any) -> onnx.ModelProto:
     """Q, DQ, an operation with inputs a and b, Q, DQ."""
     node = helper.make_node
     model = chain(
         node("QuantizeLinear", ["x", "s", "z"], ["q"], name="q1"),
         node("DequantizeLinear", ["q", "s", "z"], ["d"], name="d1"),
-        node(op, ["d", *attributes.pop("inputs")], ["m"], name="it", **attributes),
+        node(op, ["d", *inputs], ["m"], name="it", **attributes),
         node("QuantizeLinear", ["m", "t", "z"], ["r"], name="q2"),
         node("DequantizeLinear", ["r", "t", "z"], ["y"], name="d2"),
         s=np.array(0.1, np.float32),
@@ -126,13 +127,13 @@ def moved(op: str, second_scale: float = 0.1, **attributes: object) -> onnx.Mode
 
 
 MOVES = {
-    "slice": (lambda: moved("Slice", inputs=["first", "last", "first"]), 1),
-    "pad with zeros": (lambda: moved("Pad", inputs=["pads"]), 1),
-    "pad with a written zero": (lambda: moved("Pad", inputs=["pads", "nothing"]), 1),
-    "reflecting pad": (lambda: moved("Pad", inputs=["pads"], mode="reflect"), 1),
-    "pad with twos, which may not be on the grid": (lambda: moved("Pad", inputs=["pads", "fill"]), 2),
-    "slice to another grid": (lambda: moved("Slice", 0.2, inputs=["first", "last", "first"]), 2),
-    "another operation": (lambda: moved("Softmax", inputs=[]), 2),
+    "slice": (lambda: moved("Slice", inputs=("first", "last", "first")), 1),
+    "pad with zeros": (lambda: moved("Pad", inputs=("pads",)), 1),
+    "pad with a written zero": (lambda: moved("Pad", inputs=("pads", "nothing")), 1),
+    "reflecting pad": (lambda: moved("Pad", inputs=("pads",), mode="reflect"), 1),
+    "pad with twos, which may not be on the grid": (lambda: moved("Pad", inputs=("pads", "fill")), 2),
+    "slice to another grid": (lambda: moved("Slice", 0.2, inputs=("first", "last", "first")), 2),
+    "another operation": (lambda: moved("Softmax"), 2),
 }
 
 
@@ -146,7 +147,7 @@ def test_only_moves_on_one_grid_are_done_on_codes(case):
     assert np.array_equal(exported.answers(tuned, x), exported.answers(plain, x))
 
 
-POOLS = {
+POOLS: dict[str, tuple[dict[str, Any], str]] = {
     "whole average": (dict(op="AveragePool", kernel_shape=[6, 6]), "GlobalAveragePool"),
     "part of it": (dict(op="AveragePool", kernel_shape=[3, 6]), "AveragePool"),
     "padded": (dict(op="AveragePool", kernel_shape=[6, 6], pads=[1, 1, 1, 1]), "AveragePool"),

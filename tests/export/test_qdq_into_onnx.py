@@ -1,19 +1,16 @@
 """Q/DQ in the ONNX: the engine computes what the simulation computes, in the form that each target reads."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-import torch
-from torch import fx, nn
-from torch.nn import functional
+from torch import fx
 
 from edge_mpq import graph as ir
-from edge_mpq import placement, quantizing, simulation
+from edge_mpq import placement
 from edge_mpq.errors import ExportError
-from edge_mpq.layers import layers_of
-from edge_mpq.records import plan as plans
 from edge_mpq.records import target as targets
 from edge_mpq.records.plan import PrecisionPlan
 from export import onnx_from_torch, qdq_into_onnx
@@ -26,7 +23,7 @@ VNNI, ORIN, NANO = "cpu-x86-vnni", "jetson-orin-nano", "jetson-nano"
 FLOAT = ("fp32", "fp32")
 every_toy = pytest.mark.parametrize("kind", toys.KINDS)
 # Plans of the CPU: uniform ones, and one with float layers among layers of several widths.
-PLANS = {
+PLANS: dict[str, dict[str, Any]] = {
     "int8": {},
     "int4": {"weight": "int4"},
     "mixed": {
@@ -51,16 +48,6 @@ def layer_nodes(model: onnx.ModelProto, kind: str) -> dict[str, onnx.NodeProto]:
     return {layer.name: nodes[layer.name] for layer in toys.layers(kind)}
 
 
-def agree(quantized: fx.GraphModule, output: np.ndarray, x: torch.Tensor) -> None:
-    """Top answers on all but one picture in two hundred, and no value further off than a few steps of 8 bits."""
-    with torch.no_grad():
-        simulated = quantized(x).numpy()
-    axis = 1 if simulated.shape[1] > 1 else None
-    top = [values.argmax(axis) if axis else values > 0 for values in (output, simulated)]
-    assert (top[0] == top[1]).mean() >= 0.995
-    assert np.abs(output - simulated).max() <= 4 * np.ptp(simulated) / 255
-
-
 CASES = [(kind, name) for kind in toys.KINDS for name in PLANS if name != "mixed" or kind == "residual"]
 
 
@@ -69,7 +56,7 @@ def test_the_graph_computes_the_simulation(kind, name):
     _, quantized, model = deployed(kind, VNNI, name)
     onnx.checker.check_model(model, full_check=True)
     x = toys.pictures(256, seed=21)
-    agree(quantized, exported.answers(model, x), x)
+    exported.agree(quantized, exported.answers(model, x), x)
 
 
 @exact
@@ -77,7 +64,7 @@ def test_the_graph_computes_the_simulation(kind, name):
 def test_integer_kernels_compute_the_simulation(kind, name, tmp_path):
     _, quantized, model = deployed(kind, VNNI, name)
     x = toys.pictures(256, seed=22)
-    agree(quantized, exported.engine(model, tmp_path).infer(x.numpy())[0], x)
+    exported.agree(quantized, exported.engine(model, tmp_path).infer(x.numpy())[0], x)
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
@@ -107,7 +94,7 @@ def test_weights_are_the_simulation_s_codes_and_scales(kind, name):
     _, quantized, model = deployed(kind, VNNI, name)
     arrays, made = exported.constants(model), producers(model)
     for layer, node in layer_nodes(model, kind).items():
-        grid = simulation.weight_quantizer(quantized, layer)
+        grid = toys.weight_grid(quantized, layer)
         reader = made[node.input[1]]
         assert reader.op_type == "DequantizeLinear"
         codes, scale, zero = (arrays[item] for item in reader.input)
@@ -116,8 +103,7 @@ def test_weights_are_the_simulation_s_codes_and_scales(kind, name):
         (axis,) = [item.i for item in reader.attribute if item.name == "axis"]
         shape = [-1 if index == axis else 1 for index in range(codes.ndim)]
         weight = codes * scale.reshape(shape)
-        path = str(ir.weight_of(ir.weighted(quantized)[layer][0]).target)
-        expected = grid(ir.attribute(quantized, path)).detach().numpy()
+        expected = grid(toys.weight(quantized, layer)).detach().numpy()
         assert np.array_equal(weight.T if node.op_type == "MatMul" else weight, expected)
 
 
@@ -141,7 +127,7 @@ def test_activations_are_rounded_at_the_points_on_the_simulation_s_grids(kind, b
     pairs = [name for name in nodes if name.endswith("_quantize") and not name.endswith(".weight_quantize")]
     assert sorted(pairs) == sorted(point.tensor + "_quantize" for point in points)
     for point in points:
-        grid = simulation.activation_quantizer(quantized, point.tensor)
+        grid = toys.tensor_grid(quantized, point.tensor)
         for end in ("_quantize", "_dequantize"):
             scale, zero = (arrays[item] for item in nodes[point.tensor + end].input[1:])
             assert (scale.item(), zero.item(), zero.dtype) == (grid.scale.item(), grid.zero.item(), dtype)
@@ -170,7 +156,7 @@ def test_the_form_of_tensorrt_is_float_weights_behind_q_and_dq(kind):
         assert made[node.input[0]].op_type == "DequantizeLinear"
         if len(node.input) > 2:
             bias = ir.tensor_argument(quantized, ir.weighted(quantized)[layer][0], 2)
-            assert np.array_equal(arrays[node.input[2]], bias.detach().numpy())
+            assert bias is not None and np.array_equal(arrays[node.input[2]], bias.detach().numpy())
     assert not any(value.dtype in (np.int32, np.uint8) for value in arrays.values())
 
 
@@ -178,7 +164,7 @@ def test_the_form_of_tensorrt_is_float_weights_behind_q_and_dq(kind):
 def test_the_form_of_tensorrt_computes_the_simulation(kind):
     _, quantized, model = deployed(kind, ORIN)
     x = toys.pictures(128, seed=23)
-    agree(quantized, exported.answers(model, x), x)
+    exported.agree(quantized, exported.answers(model, x), x)
 
 
 def test_a_residual_add_has_q_and_dq_on_its_skip_only_and_none_stands_behind_a_layer():
@@ -200,84 +186,13 @@ def test_boards_without_integers_get_no_q_and_dq(formats):
     assert not {"QuantizeLinear", "DequantizeLinear"} & set(exported.operations(model))
     assert exported.operations(model) == exported.operations(exported.float_onnx("residual", 13))
     x = toys.pictures(64, seed=24)
-    agree(quantized, exported.answers(model, x), x)
+    exported.agree(quantized, exported.answers(model, x), x)
 
 
 def test_a_plan_of_float32_changes_no_answer():
     _, model = exported.deployed("residual", toys.planned("residual", VNNI, "fp32", "fp32"))
     x = toys.pictures(4)
     assert np.array_equal(exported.answers(model, x), exported.answers(exported.float_onnx("residual"), x))
-
-
-# Models that the exporter writes in unusual ways.
-
-
-class NoBias(nn.Module):
-    """Biases of zeros, which the exporter leaves out, in every kind of layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.up = nn.Conv2d(3, 8, 3, padding=1), nn.ConvTranspose2d(8, 8, 2, 2, groups=2)
-        self.tokens, self.head = nn.Linear(8, 6), nn.Linear(6, 4)
-        for layer in (self.conv, self.up, self.tokens, self.head):
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        x = functional.relu(self.up(functional.relu(self.conv(pictures))))
-        return self.head(functional.relu(self.tokens(x.flatten(2).transpose(1, 2))).mean(1))
-
-
-class Twice(nn.Module):
-    """A convolution and a linear that are applied twice, to tensors of other ranges."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.conv = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, padding=1)
-        self.linear, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        x = functional.relu(self.conv(5 * functional.relu(self.conv(self.stem(pictures)))))
-        x = functional.relu(self.linear(x.flatten(2).transpose(1, 2))).mean(1)  # over tokens,
-        return self.head(functional.relu(self.linear(x)))  # and over channels
-
-
-@functools.cache
-def unusual(model: type[nn.Module]) -> tuple[fx.GraphModule, onnx.ModelProto]:
-    """The graph and the float ONNX of a model with random weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        graph = simulation.prepared(model(), toys.pictures(1))
-    return graph, onnx_from_torch.onnx_from_graph(graph, 18)
-
-
-@pytest.mark.parametrize("board", [VNNI, ORIN])
-@pytest.mark.parametrize("model", [NoBias, Twice])
-def test_biases_of_zeros_and_shared_layers_compute_the_simulation(model, board, tmp_path, capsys):
-    graph, floats = unusual(model)
-    target = targets.get(board)
-    plan = plans.uniform(layers_of(graph), target, "int8", "int8")
-    quantized, _ = quantizing.quantize(graph, plan, toys.batches())
-    made = qdq_into_onnx.insert(floats, graph, quantized, plan, target)
-    onnx.checker.check_model(made, full_check=True)
-    assert "share the same name" not in "".join(capsys.readouterr())
-    names = [item.name for item in (*made.graph.initializer, *made.graph.node)]
-    assert len(names) == len(set(names))
-    x = toys.pictures(128, seed=25)
-    agree(quantized, exported.answers(made, x), x)
-    if exported.EXACT_INTEGERS:
-        agree(quantized, exported.engine(made, tmp_path).infer(x.numpy())[0], x)
-
-
-@pytest.mark.parametrize(("board", "stored"), [(VNNI, ".weight_codes"), (ORIN, ".weight")])
-def test_the_weight_of_a_shared_layer_is_stored_once(board, stored):
-    graph, floats = unusual(Twice)
-    target = targets.get(board)
-    plan = plans.uniform(layers_of(graph), target, "int8", "int8")
-    quantized, _ = quantizing.quantize(graph, plan, toys.batches())
-    arrays = exported.constants(qdq_into_onnx.insert(floats, graph, quantized, plan, target))
-    # The linear is stored twice, once as it is and once transposed: over tokens it is a MatMul.
-    found = sorted(name for name in arrays if name.endswith(stored))
-    assert len(found) == 5 and [name for name in found if name.startswith("conv")] == ["conv" + stored]
 
 
 # Faults.
@@ -301,6 +216,4 @@ def test_a_target_is_not_given_what_it_does_not_store():
 def test_the_onnx_of_another_model_is_refused():
     plan, quantized, _ = deployed("residual", VNNI)
     with pytest.raises(ExportError, match="is not in the ONNX; plan again"):
-        qdq_into_onnx.insert(
-            exported.float_onnx("unet"), toys.graph("residual"), quantized, plan, targets.get(VNNI)
-        )
+        qdq_into_onnx.insert(exported.float_onnx("unet"), toys.graph("residual"), quantized, plan, targets.get(VNNI))

@@ -110,7 +110,7 @@ def test_an_engine_answers_any_batch_the_same_every_time(built):
     for threads in (1, 2):
         with module.open(path, threads=threads) as engine:
             outputs.append(engine.infer(batch(batches_of(module)[-1]))[0])
-    np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-5, atol=1e-6)
 
 
 def test_its_card_says_what_it_is(built):

@@ -1,6 +1,7 @@
 """Laws that every number grid keeps, present and future, and what is peculiar to each."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -10,18 +11,16 @@ from torch import nn
 
 from edge_mpq import quantizers
 from edge_mpq.errors import CalibrationError, EdgeMpqError, UsageError
-from edge_mpq.quantizers import affine, floating
+from edge_mpq.quantizers import affine
 from edge_mpq.records import formats
 
 FORMS = list(formats.FORMATS.values())
 INTEGERS = [form for form in FORMS if not form.is_float]
-NARROW_FLOATS = [formats.get(name) for name in floating.GRIDS]
-CASTS = [formats.get(name) for name in floating.CASTS]
 
 
 def file_of(form: formats.Format) -> str:
     """The grid a format means by itself."""
-    return quantizers.for_format(form).__name__.rsplit(".", 1)[-1]
+    return str(vars(quantizers.for_format(form))["__name__"]).rsplit(".", 1)[-1]
 
 
 def takes(name: str, form: formats.Format) -> bool:
@@ -48,13 +47,13 @@ every_integer = pytest.mark.parametrize("form", INTEGERS, ids=lambda form: form.
 ends = st.floats(0, 100, width=32)
 
 
-def grid(form: formats.Format, low: float, high: float, symmetric: bool = True, name: str = "") -> nn.Module:
+def grid(form: formats.Format, low: float, high: float, symmetric: bool = True, name: str = "") -> Any:
     """A grid per tensor, the format's own unless ``name`` says another."""
     bounds = torch.tensor([low]), torch.tensor([high])
     return quantizers.get(name or file_of(form)).quantizer(form, *bounds, symmetric, None)
 
 
-def per_channel(form: formats.Format, values: torch.Tensor, axis: int = 0, name: str = "") -> nn.Module:
+def per_channel(form: formats.Format, values: torch.Tensor, axis: int = 0, name: str = "") -> Any:
     """The grid of a weight."""
     return quantizers.get(name or file_of(form)).quantizer(form, *affine.weight_range(values, axis), True, axis)
 
@@ -122,12 +121,12 @@ def test_gradients_pass_straight_through_inside_the_range_and_are_cut_outside(na
     module = grid(form, -1.0, 1.0, symmetric, name)
     weights = torch.tensor([1.0, -3.0, 1e-9, 2.0, 7.0])
     (module(values) * weights).sum().backward()
-    assert torch.allclose(values.grad, weights, rtol=1e-6, atol=0)
+    assert values.grad is not None and torch.allclose(values.grad, weights, rtol=1e-6, atol=0)
     if form.name in ("fp32", "bf16"):
         return  # nothing a float32 holds lies outside
     beyond = torch.tensor([-1e5, 1e5], requires_grad=True)
     module(beyond).sum().backward()
-    assert torch.equal(beyond.grad, torch.zeros(2))
+    assert beyond.grad is not None and not beyond.grad.any()
 
 
 @every_grid
@@ -223,56 +222,3 @@ def test_widths_beyond_the_family_are_a_mistake_of_the_caller():
     for bits in (1, 9):
         with pytest.raises(ValueError, match=f"{bits} bits"):
             affine.AffineQuantizer(torch.ones(1), torch.zeros(1), bits, True, None)
-
-
-# Floats.
-
-
-def test_float32_stays():
-    values = drawn(100)
-    assert torch.equal(grid(formats.get("fp32"), -1.0, 1.0)(values), values)
-
-
-@pytest.mark.parametrize("form", CASTS, ids=lambda form: form.name)
-def test_16_bit_floats_are_the_casts_of_torch_and_saturate(form):
-    dtype = floating.CASTS[form.name]
-    codes = torch.arange(2**16).to(torch.int32).to(torch.int16).view(dtype).float()
-    finite = codes[torch.isfinite(codes)]
-    between = torch.cat([finite * (1 + 2.0**-12), finite * 0.3, drawn(10000) * 100, drawn(10000) * 1e-6])
-    for values in (finite, between.clamp(-form.largest, form.largest)):
-        assert torch.equal(grid(form, -1.0, 1.0)(values), values.to(dtype).float())
-    assert grid(form, -1.0, 1.0)(torch.tensor([3.4e38, -3.4e38])).tolist() == [form.largest, -form.largest]
-
-
-def whole_grid(form: formats.Format) -> nn.Module:
-    """A scaled float grid whose scale is one."""
-    return grid(form, -form.largest, form.largest)
-
-
-def test_fp8_is_bit_for_bit_torch_s_for_every_code_and_between_them():
-    form = formats.get("fp8")
-    codes = torch.arange(256).to(torch.uint8).view(torch.float8_e4m3fn).float()
-    codes = codes[torch.isfinite(codes)]
-    assert len(codes) == 254 and codes.max() == form.largest
-    module = whole_grid(form)
-    assert torch.equal(module(codes), codes)
-    points = codes.unique()
-    middles = (points[1:] + points[:-1]) / 2  # ties, which go to the even mantissa
-    nearby = torch.cat([middles, middles * (1 + 1e-6), middles * (1 - 1e-6), drawn(20000) * 100, drawn(20000) * 1e-3])
-    nearby = nearby.clamp(-form.largest, form.largest)
-    assert torch.equal(module(nearby), nearby.to(torch.float8_e4m3fn).float())
-
-
-def test_fp4_is_the_sixteen_values_of_e2m1():
-    module = whole_grid(formats.get("fp4"))
-    magnitudes = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
-    assert module(torch.linspace(-8, 8, 10001)).unique().tolist() == sorted({-m for m in magnitudes} | {*magnitudes})
-    assert module(torch.tensor(magnitudes)).tolist() == magnitudes
-    # Ties go to the even mantissa.
-    assert module(torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0])).tolist() == [0, 1, 1, 2, 2, 4, 4]
-
-
-@pytest.mark.parametrize("form", NARROW_FLOATS, ids=lambda form: form.name)
-def test_the_range_lies_on_the_greatest_value(form):
-    module = grid(form, -0.7, 0.3)
-    assert module(torch.tensor([-0.7, 0.7, -9.0])).tolist() == pytest.approx([-0.7, 0.7, -0.7])

@@ -9,6 +9,7 @@ from torch import nn
 from edge_mpq import graph as ir
 from edge_mpq import hessians, rounding, simulation
 from edge_mpq.errors import UsageError
+from edge_mpq.progress import silent
 from edge_mpq.quantizers.affine import quantizer, weight_range
 from edge_mpq.records import formats
 from edge_mpq.rounding import feedback
@@ -21,17 +22,16 @@ every_kind = pytest.mark.parametrize("kind", ["residual", "transformer", "unet"]
 def rounded(name: str, kind: str, weight: str = "int4") -> torch.fx.GraphModule:
     """The simulated graph of a toy after rule ``name``."""
     quantized = toys.simulated(kind, toys.planned(kind, "cpu-x86-vnni", weight))
-    rounding.get(name).apply(quantized, toys.graph(kind), toys.batches())
+    rounding.get(name).apply(quantized, toys.graph(kind), toys.batches(), silent)
     return quantized
 
 
 def weights(quantized: torch.fx.GraphModule) -> dict[str, torch.Tensor]:
     """layer -> the weight it computes with."""
     found = {}
-    for layer, nodes in ir.weighted(quantized).items():
-        value = ir.attribute(quantized, str(ir.weight_of(nodes[0]).target)).detach()
-        grid = simulation.weight_quantizer(quantized, layer)
-        found[layer] = value if grid is None else grid(value).detach()
+    for layer in ir.weighted(quantized):
+        grid = toys.weight_grid(quantized, layer)
+        found[layer] = grid(toys.weight(quantized, layer)).detach()
     return found
 
 
@@ -67,8 +67,8 @@ def test_every_weight_is_a_point_of_its_own_grid(name, kind, weight):
     quantized = rounded(name, kind, weight)
     plain = toys.simulated(kind, toys.planned(kind, "cpu-x86-vnni", weight))
     for layer, value in weights(quantized).items():
-        grid = simulation.weight_quantizer(quantized, layer)
-        assert torch.equal(grid.scale, simulation.weight_quantizer(plain, layer).scale)
+        grid = toys.weight_grid(quantized, layer)
+        assert torch.equal(grid.scale, toys.weight_grid(plain, layer).scale)
         codes = grid.integers(value)
         assert codes.abs().max() <= formats.get(weight).largest
         shape = [-1 if axis == grid.axis else 1 for axis in range(value.dim())]
@@ -80,7 +80,7 @@ def test_only_rounded_weights_move_and_the_float_graph_stays(name):
     before = {key: value.clone() for key, value in toys.graph("residual").state_dict().items()}
     plan = toys.planned("residual", "cpu-x86-vnni", "int4", stem__0=("fp32", "fp32"), two__0=("fp32", "fp32"))
     quantized = toys.simulated("residual", plan)
-    rounding.get(name).apply(quantized, toys.graph("residual"), toys.batches())
+    rounding.get(name).apply(quantized, toys.graph("residual"), toys.batches(), silent)
     assert all(torch.equal(value, before[key]) for key, value in toys.graph("residual").state_dict().items())
     after = quantized.state_dict()
     stayed = [key for key in before if not key.endswith("weight") or key.startswith(("stem.0", "two.0"))]
