@@ -13,8 +13,9 @@ import os
 from typing import NamedTuple, Optional, Tuple
 
 from edge_mpq.errors import EngineError
-from edge_mpq.records import bundle
+from edge_mpq.records import bundle, document
 from edge_mpq.records import engine as engine_record
+from edge_mpq.records import plan as plans
 
 
 class TensorSpec(NamedTuple):
@@ -72,6 +73,19 @@ class Engine(object):
                 ),
                 "prepare frames with the recipe of the engine's bundle",
             )
+
+
+def asked_of(plan):
+    """layer -> short name of what a plan asks, {} for None."""
+    return {} if plan is None else {name: plans.describe(choice) for name, choice in plan.choices.items()}
+
+
+def keep(engine_path, data, card):
+    """Write an engine's bytes and its card; the card, with digest and length of the bytes filled in."""
+    document.write_bytes(str(engine_path), data)
+    card = card._replace(engine_sha256=bundle.digest(str(engine_path)), engine_bytes=len(data))
+    engine_record.save(card_path(engine_path), card)
+    return card
 
 
 def card_path(engine_path):

@@ -18,9 +18,8 @@ import numpy as np
 from edge_mpq.engines import base
 from edge_mpq.engines.base import Engine, LayerTime, TensorSpec
 from edge_mpq.errors import EngineError
-from edge_mpq.records import bundle, document
+from edge_mpq.records import bundle
 from edge_mpq.records import engine as engine_record
-from edge_mpq.records import plan as plans
 
 BACKEND = "onnxruntime"
 INTEGER_KERNELS = ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "ConvInteger", "MatMulInteger")
@@ -102,22 +101,20 @@ def build(onnx_path, engine_path, target, plan=None, threads=1):
         data, got = named_after_layers(str(onnx_path), optimized)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    document.write_bytes(str(engine_path), data)
-    asked = {} if plan is None else {name: plans.describe(choice) for name, choice in plan.choices.items()}
+    asked = base.asked_of(plan)
     card = engine_record.EngineCard(
         backend=BACKEND,
         target=target.name,
         device=device(),
         versions={"onnxruntime": runtime.__version__, "python": platform.python_version()},
         onnx_sha256=bundle.digest(str(onnx_path)),
-        engine_sha256=bundle.digest(str(engine_path)),
-        engine_bytes=len(data),
+        engine_sha256="",
+        engine_bytes=0,
         build_s=time.time() - started,
         asked=asked,
         got={name: _got(name, kind, asked) for name, kind in got.items()},
     )
-    engine_record.save(base.card_path(engine_path), card)
-    return card
+    return base.keep(engine_path, data, card)
 
 
 def _got(layer, kind, asked):

@@ -14,9 +14,8 @@ from edge_mpq.engines import base
 from edge_mpq.engines.base import Engine, LayerTime, TensorSpec
 from edge_mpq.engines.onnxruntime import device
 from edge_mpq.errors import EngineError
-from edge_mpq.records import bundle, document
+from edge_mpq.records import bundle
 from edge_mpq.records import engine as engine_record
-from edge_mpq.records import plan as plans
 
 BACKEND = "openvino"
 WEIGHTED = ("Convolution", "FullyConnected", "MatMul", "Deconvolution")
@@ -55,22 +54,20 @@ def build(onnx_path, engine_path, target, plan=None, threads=1):
         ) from error
     exported = compiled.export_model()
     data = exported.getvalue() if isinstance(exported, io.BytesIO) else bytes(exported)
-    document.write_bytes(str(engine_path), data)
-    asked = {} if plan is None else {name: plans.describe(choice) for name, choice in plan.choices.items()}
+    asked = base.asked_of(plan)
     card = engine_record.EngineCard(
         backend=BACKEND,
         target=target.name,
         device=device(),
         versions={"openvino": library.__version__, "python": platform.python_version()},
         onnx_sha256=bundle.digest(str(onnx_path)),
-        engine_sha256=bundle.digest(str(engine_path)),
-        engine_bytes=len(data),
+        engine_sha256="",
+        engine_bytes=0,
         build_s=time.time() - started,
         asked=asked,
         got=_got(compiled, asked),
     )
-    engine_record.save(base.card_path(engine_path), card)
-    return card
+    return base.keep(engine_path, data, card)
 
 
 def _text(info, key):

@@ -18,9 +18,8 @@ from edge_mpq.engines import _tensorrt_runtime as running
 from edge_mpq.engines import _tensorrt_timing as timing
 from edge_mpq.engines import base, cuda
 from edge_mpq.errors import EngineError
-from edge_mpq.records import bundle, document
+from edge_mpq.records import bundle
 from edge_mpq.records import engine as engine_record
-from edge_mpq.records import plan as plans
 
 BACKEND = "tensorrt"
 Options = steps.Options
@@ -69,25 +68,23 @@ def build(
         config.progress_monitor = api.monitor(trt, held, tell)
     timed_at = timing.path_of(options.timing or timing.folder(), trt.__version__, device.described)
     plan_bytes = steps.serialize(trt, log, held, builder, network.trt_network, config, timed_at, calibration)
-    asked = {} if plan is None else {name: plans.describe(choice) for name, choice in plan.choices.items()}
+    asked = base.asked_of(plan)
     names = list(asked) or precision.weighted(network.layers)
     del config, network, builder  # a small board has no room for both
     got = _got(trt, log, held, plan_bytes, engine_path, names, device)
-    document.write_bytes(str(engine_path), plan_bytes)
     card = engine_record.EngineCard(
         backend=BACKEND,
         target=target.name,
         device=device.described,
         versions={"tensorrt": trt.__version__, "cuda": device.version},
         onnx_sha256=bundle.digest(str(onnx_path)),
-        engine_sha256=bundle.digest(str(engine_path)),
-        engine_bytes=len(plan_bytes),
+        engine_sha256="",
+        engine_bytes=0,
         build_s=time.time() - started,
         asked=asked,
         got=got,
     )
-    engine_record.save(base.card_path(engine_path), card)
-    return card
+    return base.keep(engine_path, plan_bytes, card)
 
 
 def _read(onnx_path):

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from export.lint.reading import Reading, every_node
+from export.lint.reading import Reading, every_node, inner_nodes
 
 
 def names(model: onnx.ModelProto) -> set[str]:
@@ -82,7 +82,7 @@ def _sorted(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """The nodes in their order, save that none stands before one it reads from."""
     writer = {name: index for index, node in enumerate(nodes) for name in node.output if name}
     reads = [
-        sorted({writer[name] for inner in _with_inner(node) for name in inner.input if name in writer})
+        sorted({writer[name] for part in (node, *inner_nodes(node)) for name in part.input if name in writer})
         for node in nodes
     ]
     done: set[int] = set()
@@ -99,9 +99,3 @@ def _sorted(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
                 done.add(stack[-1])
                 order.append(nodes[stack.pop()])
     return order
-
-
-def _with_inner(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    holder = onnx.GraphProto()
-    holder.node.append(node)
-    return list(every_node(holder))

@@ -37,9 +37,14 @@ def every_node(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """The nodes of a graph and of the branches and bodies in it."""
     for node in graph.node:
         yield node
-        for item in node.attribute:
-            for inner in [item.g] if item.type == onnx.AttributeProto.GRAPH else item.graphs:
-                yield from every_node(inner)
+        yield from inner_nodes(node)
+
+
+def inner_nodes(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a node's own branches and bodies."""
+    for item in node.attribute:
+        for inner in [item.g] if item.type == onnx.AttributeProto.GRAPH else item.graphs:
+            yield from every_node(inner)
 
 
 class Reading:
@@ -56,7 +61,7 @@ class Reading:
         for node in self.nodes:
             for name in node.output:
                 self.writer[name] = node
-            for name in set(node.input):
+            for name in set(node.input) | {name for inner in inner_nodes(node) for name in inner.input}:
                 self.readers[name].append(node)
             value = attribute(node, "value") if node.op_type == "Constant" else None
             if value is not None:

@@ -125,21 +125,6 @@ def test_weights_of_int8_layers_are_the_codes_of_the_weak_model() -> None:
     assert reading.model.ByteSize() < 0.6 * weak.ByteSize()
 
 
-def test_a_tensor_read_in_two_types_is_rounded_once_and_given_in_both() -> None:
-    # The pooled tensor is read by an int8 layer and, as the skip, by an Add behind an fp32 one.
-    plan = toys.planned("residual", X86, two__0=("fp32", "fp32"))
-    graph, quantized = toys.graph("residual"), toys.simulated("residual", plan)
-    weak = qdq_into_onnx.insert(exported.float_onnx("residual"), graph, quantized, plan, targets.get(X86))
-    reading = Reading(typed_onnx_from_weak.typed(weak, plan, targets.get(X86)))
-    quantizes = reading.of(QUANTIZE)
-    assert len({node.input[0] for node in quantizes}) == len(quantizes)
-    casts = [(node.input[0], node.attribute[0].i) for node in reading.of("Cast")]
-    assert len(casts) == len(set(casts))
-    given = {reading.type_of(node.output[0]) for node in reading.of(DEQUANTIZE) if not reading.is_constant_pair(node)}
-    assert given == {TensorProto.FLOAT, TensorProto.FLOAT16}
-    onnx.checker.check_model(reading.model, full_check=True)
-
-
 def _float_net(scale: float = 1.0) -> onnx.ModelProto:
     model = planted.network(False, 18)
     values = next(item for item in model.graph.initializer if item.name == "one.bias")
@@ -175,6 +160,14 @@ def test_a_scale_that_half_precision_cannot_hold_keeps_its_layer_in_fp32() -> No
     reading = Reading(typed_onnx_from_weak.typed(model, _every("int8"), targets.get(X86)))
     types = {node.name: reading.type_of(node.output[0]) for node in reading.of("Conv")}
     assert types["one"] == TensorProto.FLOAT and types["two"] == types["left"] == TensorProto.FLOAT16
+    # Both read one tensor: it is rounded once, and given in both types by the same scale.
+    (quantize,) = reading.quantizes("pool")
+    given = reading.readers[quantize.output[0]]
+    assert {reading.type_of(item.output[0]) for item in given} == {TensorProto.FLOAT, TensorProto.FLOAT16}
+    scales = [reading.scale(item) for item in (quantize, *given)]
+    assert len({float(scale) for scale in scales if scale is not None}) == 1
+    casts = [(item.input[0], item.attribute[0].i) for item in reading.of("Cast")]
+    assert len(casts) == len(set(casts))
     onnx.checker.check_model(reading.model, full_check=True)
 
 
