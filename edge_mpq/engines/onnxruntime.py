@@ -29,7 +29,7 @@ UNWANTED_OPTIMIZERS = ("WeightBiasQuantization",)
 TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(float16)": "float16"}
 
 
-def _library():
+def library():
     try:
         import onnxruntime
     except ImportError as error:
@@ -56,8 +56,8 @@ def device():
     return " ".join([name] + [flag for flag in known if flag in flags])
 
 
-def _options(threads):
-    options = _library().SessionOptions()
+def session_options(threads):
+    options = library().SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -67,7 +67,7 @@ def _options(threads):
 
 
 def _session(path, options):
-    runtime = _library()
+    runtime = library()
     try:
         return runtime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(UNWANTED_OPTIMIZERS)
@@ -91,11 +91,11 @@ def build(onnx_path, engine_path, target, plan=None, threads=1):
     started = time.time()
     if not os.path.isfile(str(onnx_path)):
         raise EngineError("no model at {}".format(onnx_path), "export one with edge-mpq export")
-    runtime = _library()
+    runtime = library()
     folder = tempfile.mkdtemp(prefix="edge-mpq-")
     try:
         optimized = os.path.join(folder, "engine.onnx")
-        options = _options(threads)
+        options = session_options(threads)
         options.optimized_model_filepath = optimized
         _session(onnx_path, options)
         data, got = named_after_layers(str(onnx_path), optimized)
@@ -112,12 +112,12 @@ def build(onnx_path, engine_path, target, plan=None, threads=1):
         engine_bytes=0,
         build_s=time.time() - started,
         asked=asked,
-        got={name: _got(name, kind, asked) for name, kind in got.items()},
+        got={name: short_name(name, kind, asked) for name, kind in got.items()},
     )
     return base.keep(engine_path, data, card)
 
 
-def _got(layer, kind, asked):
+def short_name(layer, kind, asked):
     """The short name of what ran: an integer kernel runs the asked width (narrow codes travel in int8)."""
     if kind not in INTEGER_KERNELS:
         return "fp32"
@@ -185,11 +185,11 @@ class OrtEngine(Engine):
 
     def __init__(self, path, card, threads):
         self.path, self.card, self.threads = str(path), card, threads
-        options = _options(threads)
-        options.graph_optimization_level = _library().GraphOptimizationLevel.ORT_DISABLE_ALL
+        options = session_options(threads)
+        options.graph_optimization_level = library().GraphOptimizationLevel.ORT_DISABLE_ALL
         self.session = _session(path, options)
-        self.inputs = tuple(_spec(item) for item in self.session.get_inputs())
-        self.outputs = tuple(_spec(item) for item in self.session.get_outputs())
+        self.inputs = tuple(spec(item) for item in self.session.get_inputs())
+        self.outputs = tuple(spec(item) for item in self.session.get_outputs())
 
     def infer(self, batch):
         self.check(batch)
@@ -203,8 +203,8 @@ class OrtEngine(Engine):
         owners = owner_of_tensors(onnx.load(self.path, load_external_data=False))
         folder = tempfile.mkdtemp(prefix="edge-mpq-")
         try:
-            options = _options(self.threads)
-            options.graph_optimization_level = _library().GraphOptimizationLevel.ORT_DISABLE_ALL
+            options = session_options(self.threads)
+            options.graph_optimization_level = library().GraphOptimizationLevel.ORT_DISABLE_ALL
             options.enable_profiling, options.profile_file_prefix = True, os.path.join(folder, "profile")
             session = _session(self.path, options)
             for _ in range(runs):
@@ -224,7 +224,7 @@ class OrtEngine(Engine):
         self.session = None
 
 
-def _spec(item):
+def spec(item):
     shape = tuple(extent if isinstance(extent, int) else None for extent in item.shape)
     return TensorSpec(item.name, shape, TYPES.get(item.type, item.type))
 
