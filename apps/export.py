@@ -6,6 +6,7 @@ import os
 import edge_mpq
 from apps import arguments
 from apps.terminal import bar, finish, say
+from edge_mpq import graph as ir
 from edge_mpq.records import document
 from edge_mpq.records import plan as plans
 from edge_mpq.simulation import prepared
@@ -34,7 +35,8 @@ def main(argv: list[str]) -> int:
         args.out, work.title, graph, Quantized(plan, model), None, work.target, ranges, work.recipe, work.data.classes
     )
     if args.script is not None:
-        text = trtexec_from_plan.script(bundle.files["model"], plan, work.target)
+        entry = ir.inputs(graph)
+        text = trtexec_from_plan.script(bundle.files["model"], plan, work.target, shapes={entry.name: ir.shape(entry)})
         document.write_bytes(args.script, text.encode("utf-8"))
         os.chmod(args.script, 0o755)
         say(f"wrote {args.script}; run it in the bundle's folder, on the board")

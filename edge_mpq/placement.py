@@ -91,16 +91,22 @@ def _before(graph: fx.GraphModule, quantized: dict[fx.Node, str]) -> list[Point]
             for tensor in [*group, *meeting]:  # a tensor may meet others in several Concats
                 if group.get(tensor, tensor.name) in joined:
                     group[tensor] = meeting[0].name
-    return [
-        Point(
-            node.name,
-            tuple(reader.name for reader in readers[node]),
-            group.get(node, node.name),
-            _form(set(readers[node].values())),
-        )
-        for node in graph.graph.nodes
-        if node in readers
-    ]
+    points = []
+    for node in graph.graph.nodes:
+        if node in readers:
+            wanted = _rounding(readers[node])
+            names = tuple(reader.name for reader in wanted)
+            points.append(Point(node.name, names, group.get(node, node.name), _form(set(wanted.values()))))
+    return points
+
+
+def _rounding(readers: dict[fx.Node, str]) -> dict[fx.Node, str]:
+    """The readers that a tensor is rounded for: those on integers, where there are any.
+
+    A reader in half precision computes in it whatever it is given; one on integers needs them.
+    """
+    integers = {reader: asked for reader, asked in readers.items() if not formats.get(asked).is_float}
+    return integers or readers
 
 
 def _skip_branch(add: fx.Node, quantized: dict[fx.Node, str]) -> tuple[fx.Node, str] | None:

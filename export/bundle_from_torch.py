@@ -45,6 +45,12 @@ class Quantized(NamedTuple):
     model: fx.GraphModule
 
 
+def opset_of(target: Target) -> int:
+    """The newest opset to write for a target: its parser's ceiling, below what that parser lacks."""
+    # Opset 17 brings LayerNormalization, which TensorRT reads from 8.6 on.
+    return min(target.opset, 16) if target.tensorrt and target.tensorrt < (8, 6) else target.opset
+
+
 def quantized_onnx(
     float_onnx: onnx.ModelProto, graph: fx.GraphModule, quantized: Quantized, target: Target
 ) -> onnx.ModelProto:
@@ -82,7 +88,7 @@ def write(
     folder.parent.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(prefix=".half-", dir=folder.parent))
     try:
-        float_onnx = onnx_from_torch.onnx_from_graph(graph, target.opset)
+        float_onnx = onnx_from_torch.onnx_from_graph(graph, opset_of(target))
         files = {"fp32": "fp32.onnx", "model": "model.onnx", "plan": "plan.json", "ranges": "ranges.json"}
         document.write_bytes(half / files["fp32"], float_onnx.SerializeToString())
         document.write_bytes(

@@ -22,7 +22,7 @@ SAME = frozenset(
     """Abs Add AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv ConvTranspose
     DequantizeLinear Div Dropout Elu Equal Erf Exp Expand Flatten Floor Gather Gemm GlobalAveragePool
     GlobalMaxPool HardSigmoid Identity InstanceNormalization LeakyRelu Less Log LogSoftmax MatMul MaxPool Max Min
-    Mul Neg Pow QuantizeLinear Range ReduceSum Reciprocal Relu Sigmoid Slice Softmax Sqrt Squeeze Sub Tanh
+    Mul Neg Pow QuantizeLinear Range ReduceSum Relu Sigmoid Slice Softmax Sqrt Squeeze Sub Tanh
     Tile Transpose Unsqueeze Where""".split()
 )
 
@@ -141,6 +141,12 @@ def _hard_swish(node, constants, opset):
     ]
 
 
+def _reciprocal(node, constants, opset):
+    one = node.name + "_one"  # TensorRT 8.2 reads no Reciprocal
+    constants[one] = np.array(1, np.float32)
+    return [_like(node, "Div", [one, node.input[0]], list(node.output), node.name)]
+
+
 def _layer_norm(node, constants, opset):
     if opset >= 17:
         return [node]
@@ -180,5 +186,6 @@ REWRITES = {
     "Resize": _resize,
     "Split": _split,
     "HardSwish": _hard_swish,
+    "Reciprocal": _reciprocal,
     "LayerNormalization": _layer_norm,
 }

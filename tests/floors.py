@@ -43,7 +43,11 @@ BOARD = (
     + ("apps/board.py", "apps/board_bench.py", "apps/board_report.py", "apps/board_timing.py")
 )
 ON_A_BOARD = {"numpy", "cv2", "tensorrt", "pycuda"}
-OF_ONE_FILE = {"edge_mpq/engines/onnxruntime.py": {"onnxruntime", "onnx"}, "edge_mpq/engines/_onnxruntime_gpu.py": {"onnx"}, "edge_mpq/engines/openvino.py": {"openvino"}}
+OF_ONE_FILE = {
+    "edge_mpq/engines/onnxruntime.py": {"onnxruntime", "onnx"},
+    "edge_mpq/engines/_onnxruntime_gpu.py": {"onnx"},
+    "edge_mpq/engines/openvino.py": {"openvino"},
+}
 AFTER_3_6 = {"dataclasses", "contextvars", "graphlib", "zoneinfo", "tomllib"}
 TYPING_AFTER_3_6 = {"Protocol", "Literal", "Final", "TypedDict", "runtime_checkable", "Self", "ParamSpec", "Annotated"}
 BUILTIN_GENERICS = {"list", "dict", "tuple", "set", "frozenset", "type"}

@@ -183,7 +183,7 @@ def test_any_plan_rounds_watched_tensors_once_in_order_for_readers_that_read_the
             assert point.form in formats.FORMATS and point.form != "fp32"
             assert point.group in tensors
         for name, layer_nodes in ir.weighted(graph).items():
-            if plan.choices[name].activation != "fp32":
+            if plan.choices[name].activation not in ("fp32", "fp16"):  # a reader in half precision casts for itself
                 for node in layer_nodes:
                     (read,) = [point for point in points if point.tensor == node.args[0].name]
                     assert not read.readers or node.name in read.readers

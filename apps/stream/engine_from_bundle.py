@@ -58,7 +58,8 @@ def _backend(name, target):
     other = "" if name == "onnxruntime" else ", or run on another engine: --backend onnxruntime"
     mend = "install {}{}".format(name, other)
     # A backend is called as the library it stands on, and a provider of it; replay stands on none.
-    if "." not in name and (name not in known or (name != "replay" and importlib.util.find_spec(name.partition("_")[0]) is None)):
+    library = name.partition("_")[0]
+    if "." not in name and (name not in known or (name != "replay" and importlib.util.find_spec(library) is None)):
         raise EngineError("{} wants backend {}, which is not on this machine".format(whose, name), mend)
     try:
         return engines.get(name)
