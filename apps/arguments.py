@@ -75,6 +75,9 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allocator", default="milp", metavar="A", help="milp, greedy or module.path")
     parser.add_argument("--formats", nargs="+", metavar="F", help="formats to choose from, such as w8a8 w4a8 fp32")
     parser.add_argument("--calibration", type=int, default=512, metavar="N", help="pictures to calibrate on (512)")
+    parser.add_argument(
+        "--transform", nargs="+", default=[], metavar="X", help="rewrites of the float model, in order (none)"
+    )
     parser.add_argument("--rounding", default="feedback", metavar="R", help="feedback, nearest or module.path")
     parser.add_argument("--observer", default="mse", metavar="O", help="minmax, percentile, entropy or mse")
 

@@ -7,6 +7,7 @@ import edge_mpq
 from apps import arguments
 from apps.terminal import bar, finish, say
 from edge_mpq import graph as ir
+from edge_mpq import transforms
 from edge_mpq.records import document
 from edge_mpq.records import plan as plans
 from edge_mpq.simulation import prepared
@@ -29,7 +30,9 @@ def main(argv: list[str]) -> int:
     plan = plans.load(args.plan)
     args.target = plan.target
     work = arguments.work_of(args)
-    graph = prepared(work.model, work.example)
+    graph = transforms.apply_all(
+        plan.transforms, prepared(work.model, work.example), work.calibration, work.target, bar
+    )
     model, ranges = edge_mpq.quantize(graph, plan, work.calibration, args.observer, progress=bar)
     bundle = bundle_from_torch.write(
         args.out, work.title, graph, Quantized(plan, model), None, work.target, ranges, work.recipe, work.data.classes

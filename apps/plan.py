@@ -29,6 +29,7 @@ def main(argv: list[str]) -> int:
         formats=args.formats,
         validation=work.validation() if "drop" in args.budget else None,
         observer=args.observer,
+        transforms=args.transform,
         progress=bar,
     )
     plans.save(args.out, made)

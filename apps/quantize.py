@@ -9,6 +9,7 @@ import importlib.util
 import os
 import shlex
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from apps.data.batches import batches, sample
 from apps.layer_times import times_of
 from apps.terminal import bar, finish, say
 from edge_mpq import graph as ir
+from edge_mpq import transforms
 from edge_mpq.calibration import ranges_of
 from edge_mpq.cost import CostTable
 from edge_mpq.layers import layers_of
@@ -57,6 +59,7 @@ class Options(NamedTuple):
     observer: str = "mse"
     rounding: str = "feedback"
     threads: int = 1
+    transforms: Sequence[str] = ()
 
 
 def quantize_into(folder: str, work: Work, options: Options, commands: list[str]) -> RunReport:
@@ -69,8 +72,9 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
         facts[name] = time.perf_counter() - clock
         clock = time.perf_counter()
 
-    graph = prepared(work.model, work.example)
-    layers, target = layers_of(graph), work.target
+    target = work.target
+    graph = transforms.apply_all(options.transforms, prepared(work.model, work.example), work.calibration, target, bar)
+    layers = layers_of(graph)
     task = "segment" if len(ir.shape(ir.outputs(graph))) == 3 else "classify"
     lap("trace_s")
     ranges = ranges_of(
@@ -100,6 +104,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
         times=times,
         other_ms=outside,
         ranges=ranges,
+        transforms=options.transforms,
         progress=bar,
     )
     lap("plan_s")
@@ -116,7 +121,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     if target.has_int8:
         pairs = menu_of(layers, target, ["fp32", "fp16", "w8a8"])
         choices = {name: Choice(*row[-1], why="uniform") for name, row in pairs.items()}
-        plan = plans.uniform(layers, target, "int8", "int8")._replace(choices=choices)
+        plan = plans.uniform(layers, target, "int8", "int8")._replace(choices=choices, transforms=mixed_plan.transforms)
         uniform = quantized(plan)
     bundle = bundle_from_torch.write(
         folder, work.title, graph, mixed, uniform, target, ranges, work.recipe, work.data.classes, task
@@ -160,6 +165,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
             "model_fingerprint": fingerprint(layers),
             "sensitivity": options.sensitivity,
             "allocator": options.allocator,
+            "transforms": " ".join(options.transforms) or "none",
             "test_pictures": len(chosen),
             "planned_weight_bits": mixed_plan.predicted["weight_bits"],
             "planned_size_mib": mixed_plan.predicted["size_mib"],
@@ -230,7 +236,14 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     work = arguments.work_of(args)
     options = Options(
-        args.budget, args.sensitivity, args.allocator, args.formats, args.observer, args.rounding, args.threads
+        args.budget,
+        args.sensitivity,
+        args.allocator,
+        args.formats,
+        args.observer,
+        args.rounding,
+        args.threads,
+        args.transform,
     )
     report = quantize_into(args.out, work, options, ["edge-mpq quantize " + shlex.join(argv)])
     say(text.summary(report))

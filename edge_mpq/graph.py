@@ -110,6 +110,15 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     return traced.eval()
 
 
+def copied(graph: fx.GraphModule) -> fx.GraphModule:
+    """A traced graph of one's own: parameters, nodes and what is known of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, of copying its graphs
+        mine = fx.GraphModule(copy.deepcopy(graph), copy.deepcopy(graph.graph))
+    mine.meta.update(graph.meta)
+    return mine
+
+
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -9,11 +9,13 @@ from torch import nn
 from edge_mpq import allocators, cost, sensitivity
 from edge_mpq import budget as budgets
 from edge_mpq import menu as menus
+from edge_mpq import transforms as rewrites
 from edge_mpq.allocators import ScoreTable
 from edge_mpq.calibration import few, ranges_of
 from edge_mpq.cost import CostTable, Pair
 from edge_mpq.drop import cheapest_within
 from edge_mpq.errors import PlanError
+from edge_mpq.evaluator import Evaluator
 from edge_mpq.layers import layers_of
 from edge_mpq.placement import every_tensor
 from edge_mpq.progress import Progress, silent
@@ -40,6 +42,7 @@ def plan(
     other_ms: float = 0.0,
     observer: str = "mse",
     ranges: RangeTable | None = None,
+    transforms: Sequence[str] = (),
     progress: Progress = silent,
 ) -> PrecisionPlan:
     """Choose each layer's formats: least predicted harm within ``budget`` on ``target``.
@@ -51,12 +54,13 @@ def plan(
     that a drop is measured on.  times: measured ms of each layer by pair, from uniform engines;
     without it latency is the roofline's.  other_ms: measured time outside the layers.
     observer: the range rule.  ranges: of an earlier calibration, which is not repeated.
+    transforms: rewrites of the float model that come first, in order.
 
     Raises PlanError when the budget cannot be met, ModelError and CalibrationError as their
     stages do.
     """
     board = targets.get(target) if isinstance(target, str) else target
-    graph = prepared(model, example_inputs)
+    graph = rewrites.apply_all(transforms, prepared(model, example_inputs), calibration, board, progress)
     layers = layers_of(graph)
     wanted = budgets.parse(budget)
     menu = menus.menu_of(layers, board, formats)
@@ -65,14 +69,17 @@ def plan(
     )
     score = _method(sensitivity).scores(graph, menu, few(calibration), ranges, board, progress)
     choose = allocators.get(allocator).allocate
+    loss = Evaluator(graph, board, ranges, few(calibration)).harm()
     tables = cost_tables(layers, menu, board, times)
     limits = budgets.limits(wanted, layers, tables, other_ms)
     ties = _ties(layers)
 
     def planned(extra: Sequence[allocators.Limit] = ()) -> PrecisionPlan:
-        chosen = choose(score, [*limits, *extra], ties)
+        chosen = choose(score, [*limits, *extra], ties, loss)
         choices = {name: Choice(*pair, why=_why(score[name], pair)) for name, pair in chosen.items()}
-        made = PrecisionPlan(fingerprint(layers), board.name, choices, str(wanted), sensitivity, allocator)
+        made = PrecisionPlan(
+            fingerprint(layers), board.name, choices, str(wanted), sensitivity, allocator, transforms=tuple(transforms)
+        )
         return made._replace(predicted=predict(made, layers, tables, score))
 
     drop = wanted.drop()

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import fx, nn
 
-from edge_mpq import bias_correction
+from edge_mpq import bias_correction, transforms
 from edge_mpq import rounding as roundings
 from edge_mpq.calibration import few, inputs_of, ranges_of
 from edge_mpq.errors import CalibrationError
@@ -15,6 +15,7 @@ from edge_mpq.progress import Progress, silent
 from edge_mpq.records import target as targets
 from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
+from edge_mpq.rounding import Rounding
 from edge_mpq.simulation import prepared, round_biases, simulate
 
 
@@ -23,14 +24,14 @@ def quantize(
     plan: PrecisionPlan,
     calibration: Iterable,
     observer: str = "mse",
-    rounding: str = "feedback",
+    rounding: str | Rounding = "feedback",
     ranges: RangeTable | None = None,
     progress: Progress = silent,
 ) -> tuple[fx.GraphModule, RangeTable]:
     """The model that computes what the plan's engine will compute, and the ranges it rounds on.
 
     calibration: batches of inputs [N, C, H, W], read more than once.  observer: the range
-    rule.  rounding: the rule that picks each weight's grid point (edge_mpq.rounding).
+    rule.  rounding: the rule that picks each weight's grid point, by name or as itself (edge_mpq.rounding).
     ranges: of an earlier calibration, which then is not repeated.  Biases are corrected for
     the mean error that is left.
 
@@ -40,12 +41,13 @@ def quantize(
     if first is None:
         raise CalibrationError("there is no calibration picture", "give --data a folder with pictures")
     target = targets.get(plan.target)
-    graph = prepared(model, inputs_of(first))
+    graph = transforms.apply_all(plan.transforms, prepared(model, inputs_of(first)), calibration, target, progress)
     plan.check(layers_of(graph), target)
     symmetric = target.scheme.activation == "int8"
     ranges = ranges or ranges_of(graph, every_tensor(graph), calibration, observer, symmetric, progress)
     quantized = simulate(graph, plan, target, ranges)
-    roundings.get(rounding).apply(quantized, graph, few(calibration, 256), progress)
+    rule = roundings.get(rounding) if isinstance(rounding, str) else rounding
+    rule.apply(quantized, graph, few(calibration, 256), progress)
     bias_correction.correct(quantized, graph, calibration, progress)
     if target.scheme.weights == "integer":
         round_biases(quantized)

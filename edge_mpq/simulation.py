@@ -6,8 +6,6 @@ points of placement.py.  Their modules are named after what they round
 so what is simulated is what is deployed.
 """
 
-import copy
-import warnings
 from collections.abc import Iterator
 
 import torch
@@ -44,10 +42,7 @@ def simulate(graph: fx.GraphModule, plan: PrecisionPlan, target: Target, ranges:
 
     Raises PlanError when ``ranges`` lacks a tensor that the plan rounds.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's own, of copying its graphs
-        model = fx.GraphModule(copy.deepcopy(graph), copy.deepcopy(graph.graph))
-    model.meta.update(graph.meta)
+    model = ir.copied(graph)
     model.add_module(WEIGHTS, nn.Module())
     model.add_module(ACTIVATIONS, nn.Module())
     points = points_of(graph, plan, target.scheme)

@@ -26,7 +26,12 @@ FLOORS = (
     Floor("model", 1, ("edge_mpq",)),  # whatever no other row names: layers, cost, observers, quantizers, ...
     Floor("engines", 1, ("edge_mpq/engines",)),
     Floor("choice", 2, ("edge_mpq/sensitivity", "edge_mpq/allocators", "edge_mpq/training", "edge_mpq/report")),
-    Floor("planner", 3, ("edge_mpq/planning.py", "edge_mpq/budget.py", "edge_mpq/drop.py", "edge_mpq/quantizing.py")),
+    Floor(
+        "planner",
+        3,
+        ("edge_mpq/planning.py", "edge_mpq/budget.py", "edge_mpq/drop.py", "edge_mpq/quantizing.py")
+        + ("edge_mpq/evaluator.py",),
+    ),
     Floor("ways out", 4, ("export", "calibrators", "apps/stream", "apps/terminal.py")),
     Floor("top", 5, ("apps", "edge_mpq/recipes", "edge_mpq/__init__.py", "edge_mpq/__main__.py")),
 )

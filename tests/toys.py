@@ -4,9 +4,7 @@ The functions are cached, and what they return is shared: a test that changes a 
 takes a copy of it (:func:`copied`).
 """
 
-import copy
 import functools
-import warnings
 from typing import Any
 
 import torch
@@ -189,11 +187,7 @@ def ranges(kind: str, symmetric: bool = False) -> RangeTable:
 
 def copied(source: fx.GraphModule) -> fx.GraphModule:
     """A graph of one's own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's own, of copying its graphs
-        mine = fx.GraphModule(copy.deepcopy(source), copy.deepcopy(source.graph))
-    mine.meta.update(source.meta)
-    return mine
+    return ir.copied(source)
 
 
 def planned(

@@ -5,7 +5,7 @@ of costs exceeds its limit and tied layers choose alike.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from edge_mpq import door
@@ -13,6 +13,9 @@ from edge_mpq.cost import CostTable, Pair
 
 # layer -> pair -> predicted harm, lower is better; harms of different layers add up.
 ScoreTable = dict[str, dict[Pair, float]]
+
+# Harm of a whole plan, measured by running the model; the sum of scores is its prediction.
+Loss = Callable[[Mapping[str, Pair]], float]
 
 
 class Limit(NamedTuple):
@@ -29,11 +32,18 @@ class Limit(NamedTuple):
 class Method(Protocol):
     """What every file of this folder holds."""
 
-    def allocate(self, scores: ScoreTable, limits: Sequence[Limit], ties: Sequence[Sequence[str]]) -> dict[str, Pair]:
+    def allocate(
+        self,
+        scores: ScoreTable,
+        limits: Sequence[Limit],
+        ties: Sequence[Sequence[str]],
+        loss: Loss | None = None,
+    ) -> dict[str, Pair]:
         """One pair for every layer of ``scores``, in its order; the same input, the same answer.
 
-        ties: groups of layers that must take one pair.  Raises PlanError when a limit cannot
-        be met, naming it and the least that is possible.
+        ties: groups of layers that must take one pair.  loss: what methods that try whole plans
+        ask; without it they take the sum of scores, and others never ask.  Raises PlanError
+        when a limit cannot be met, naming it and the least that is possible.
         """
 
 

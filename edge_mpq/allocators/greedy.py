@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_mpq.allocators import Limit, ScoreTable
+from edge_mpq.allocators import Limit, Loss, ScoreTable
 from edge_mpq.allocators._problem import Problem, problem
 from edge_mpq.cost import Pair
 from edge_mpq.errors import PlanError
 
 
-def allocate(scores: ScoreTable, limits: Sequence[Limit], ties: Sequence[Sequence[str]]) -> dict[str, Pair]:
+def allocate(
+    scores: ScoreTable, limits: Sequence[Limit], ties: Sequence[Sequence[str]], loss: Loss | None = None
+) -> dict[str, Pair]:
     """Pairs of low total harm within all limits; see the family's contract."""
     made = problem(scores, limits, ties)
     # A limit of zero is met only by choices that cost nothing: any scale serves it.

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import LinearConstraint, milp
 from scipy.sparse import csr_array, vstack
 
-from edge_mpq.allocators import Limit, ScoreTable
+from edge_mpq.allocators import Limit, Loss, ScoreTable
 from edge_mpq.allocators._problem import Problem, problem, too_little
 from edge_mpq.cost import Pair
 from edge_mpq.errors import PlanError
@@ -21,7 +21,9 @@ from edge_mpq.errors import PlanError
 _SPAN = 1e6
 
 
-def allocate(scores: ScoreTable, limits: Sequence[Limit], ties: Sequence[Sequence[str]]) -> dict[str, Pair]:
+def allocate(
+    scores: ScoreTable, limits: Sequence[Limit], ties: Sequence[Sequence[str]], loss: Loss | None = None
+) -> dict[str, Pair]:
     """The pairs of least total harm within all limits; see the family's contract."""
     made = problem(scores, limits, ties)
     chosen = _best(made, made.harm, range(len(limits)))

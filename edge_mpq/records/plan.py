@@ -1,5 +1,6 @@
 """PrecisionPlan: which format each layer's weights and activations take, and why."""
-from typing import Dict, NamedTuple
+
+from typing import Dict, NamedTuple, Tuple
 
 from edge_mpq.errors import PlanError, RecordError
 from edge_mpq.records import document, formats
@@ -23,6 +24,7 @@ class PrecisionPlan(NamedTuple):
     budget: as the user wrote it.  sensitivity, allocator: names of the methods.
     predicted: what the planner expects, with units in the keys (``size_mib``,
     ``weight_bits``, ``latency_ms``, ``harm``), compared with what is measured later.
+    transforms: names of the rewrites the float model goes through first, in order.
     """
 
     model: str
@@ -32,6 +34,7 @@ class PrecisionPlan(NamedTuple):
     sensitivity: str = ""
     allocator: str = ""
     predicted: Dict[str, float] = {}
+    transforms: Tuple[str, ...] = ()
 
     def check(self, layers, target):
         """Raise PlanError with every fault of this plan for these layers and this target."""
@@ -88,7 +91,7 @@ def weight_bits(plan, layers):
 def to_json(plan):
     """The plan as a dict of JSON values, without kind and version."""
     layers = [dict(layer=name, **choice._asdict()) for name, choice in plan.choices.items()]
-    return dict(plan._asdict(), choices=layers)
+    return dict(plan._asdict(), choices=layers, transforms=list(plan.transforms))
 
 
 def save(path, plan):
@@ -119,6 +122,9 @@ def from_fields(fields):
     predicted = fields.take("predicted", dict, {})
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in predicted.values()):
         fields.fault("field 'predicted' holds something that is no number")
+    transforms = fields.take("transforms", list, [])
+    if not all(isinstance(name, str) for name in transforms):
+        fields.fault("field 'transforms' holds something that is no name")
     plan = PrecisionPlan(
         model=fields.take("model", str),
         target=fields.take("target", str),
@@ -127,6 +133,7 @@ def from_fields(fields):
         sensitivity=fields.take("sensitivity", str),
         allocator=fields.take("allocator", str),
         predicted=predicted,
+        transforms=tuple(transforms),
     )
     fields.done()
     return plan

@@ -5,13 +5,19 @@ rounding.  Engines do it anyway; folding first makes the weights that are quanti
 weights that run.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import fx
 
 from edge_mpq import graph as ir
+from edge_mpq.progress import Progress, silent
+from edge_mpq.records.target import Target
 
 
-def apply(graph: fx.GraphModule) -> fx.GraphModule:
+def apply(
+    graph: fx.GraphModule, batches: Iterable = (), target: Target | None = None, progress: Progress = silent
+) -> fx.GraphModule:
     """``graph`` with every foldable batch normalization gone; changed in place and returned.
 
     A normalization stays where its input is read elsewhere too, or does not come from a

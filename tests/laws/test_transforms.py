@@ -8,6 +8,8 @@ from torch.nn import functional
 from edge_mpq import graph as ir
 from edge_mpq import transforms
 from edge_mpq.errors import UsageError
+from edge_mpq.progress import silent
+from edge_mpq.records import target as targets
 from tests import toys
 
 every_transform = pytest.mark.parametrize("name", transforms.names())
@@ -73,6 +75,11 @@ STAYING = {
 CASES = {**FOLDING, **STAYING}
 
 
+def applied(name: str, graph: torch.fx.GraphModule, target: str = "cpu-x86-vnni") -> torch.fx.GraphModule:
+    """``graph`` after a transform that has seen pictures."""
+    return transforms.get(name).apply(graph, toys.batches(), targets.get(target), silent)
+
+
 def traced(case: str) -> tuple[nn.Module, torch.fx.GraphModule]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -96,7 +103,7 @@ def test_the_door_lists_the_transforms() -> None:
 def test_the_float_function_stays(name, case):
     made, graph = traced(case)
     before = {key: value.clone() for key, value in made.state_dict().items()}
-    changed = transforms.get(name).apply(graph)
+    changed = applied(name, graph)
     for count in (1, 5):
         x = toys.pictures(count, seed=count)
         assert torch.allclose(changed(x), made(x), rtol=1e-5, atol=1e-5)
@@ -108,12 +115,12 @@ def test_the_float_function_stays(name, case):
 @pytest.mark.parametrize("kind", toys.KINDS)
 @torch.no_grad()
 def test_toy_models_stay_too_and_a_second_time_changes_nothing(name, kind):
-    graph = transforms.get(name).apply(ir.trace(toys.model(kind), toys.pictures(1)))
+    graph = applied(name, ir.trace(toys.model(kind), toys.pictures(1)))
     x = toys.pictures(4, seed=7)
     once = graph(x)
     assert torch.allclose(once, toys.model(kind)(x), rtol=1e-5, atol=1e-5)
     names = [node.name for node in graph.graph.nodes]
-    assert torch.allclose(transforms.get(name).apply(graph)(x), once, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(applied(name, graph)(x), once, rtol=1e-5, atol=1e-5)
     assert [node.name for node in graph.graph.nodes] == names
 
 
@@ -121,7 +128,7 @@ def test_toy_models_stay_too_and_a_second_time_changes_nothing(name, kind):
 def test_layers_keep_their_names(name):
     graph = ir.trace(toys.model("residual"), toys.pictures(1))
     before = list(ir.weighted(graph))
-    assert list(ir.weighted(transforms.get(name).apply(graph))) == before
+    assert list(ir.weighted(applied(name, graph))) == before
 
 
 # What is peculiar to folding normalizations.

@@ -41,6 +41,7 @@ plans = models.flatmap(
         sensitivity=texts,
         allocator=texts,
         predicted=st.dictionaries(names, finite, max_size=4),
+        transforms=st.lists(names, max_size=3).map(tuple),
     )
 )
 ranges = st.builds(

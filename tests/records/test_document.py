@@ -26,6 +26,7 @@ PLAN: dict[str, Any] = {
     "sensitivity": "kl",
     "allocator": "milp",
     "predicted": {"size_mib": 0.25},
+    "transforms": [],
 }
 
 
