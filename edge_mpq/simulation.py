@@ -46,7 +46,7 @@ def simulate(graph: fx.GraphModule, plan: PrecisionPlan, target: Target, ranges:
     model.add_module(WEIGHTS, nn.Module())
     model.add_module(ACTIVATIONS, nn.Module())
     points = points_of(graph, plan, target.scheme)
-    _check_ranges(points, ranges)
+    check_ranges(points, ranges)
     for point, module in activation_quantizers(points, target, ranges):
         add_activation_quantizer(model, point, module)
     for name, nodes in ir.weighted(model).items():
@@ -57,7 +57,8 @@ def simulate(graph: fx.GraphModule, plan: PrecisionPlan, target: Target, ranges:
     return model.eval()
 
 
-def _check_ranges(points: list[Point], ranges: RangeTable) -> None:
+def check_ranges(points: list[Point], ranges: RangeTable) -> None:
+    """Raise PlanError when ``ranges`` lacks a tensor of ``points``."""
     missing = [point.tensor for point in points if point.tensor not in ranges.tensors]
     if missing:
         raise PlanError(
@@ -102,8 +103,15 @@ def add_weight_quantizer(model: fx.GraphModule, name: str, nodes: list[fx.Node],
     weight = ir.tensor_argument(model, nodes[0], 1)
     assert weight is not None
     low, high = weight_range(weight, axis)
-    low, high = _hold_bias(model, nodes[0], form, low, high)
+    if not form.is_float:
+        least = least_scale(model, nodes[0], len(low)) * form.largest
+        high = torch.maximum(high, torch.where(torch.maximum(-low, high) < least, least, high))
     module = quantizers.for_format(form).quantizer(form, low, high, True, axis)
+    place_weight_quantizer(model, name, nodes, module)
+
+
+def place_weight_quantizer(model: fx.GraphModule, name: str, nodes: list[fx.Node], module: nn.Module) -> None:
+    """Put ``module`` between the weight of a layer and every node that applies it."""
     model.get_submodule(WEIGHTS).add_module(attribute_name(name), module)
     for node in nodes:
         parameter = node.args[1]
@@ -113,20 +121,19 @@ def add_weight_quantizer(model: fx.GraphModule, name: str, nodes: list[fx.Node],
         node.replace_input_with(parameter, rounded)
 
 
-def _hold_bias(
-    model: fx.GraphModule, node: fx.Node, form: formats.Format, low: torch.Tensor, high: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Widen the range of dead channels so that their bias still fits an int32 code."""
+def least_scale(model: fx.GraphModule, node: fx.Node, channels: int) -> torch.Tensor:
+    """The smallest scales [K] of a layer's weight with which its bias still fits an int32 code.
+
+    Only dead channels ever meet it.
+    """
     bias = ir.tensor_argument(model, node, 2)
     source = node.args[0]
-    if bias is None or form.is_float or source.op != "call_module":
-        return low, high
-    input_scale = getattr(model.get_submodule(source.target), "scale", None)
-    if input_scale is None:
-        return low, high
+    read = model.get_submodule(str(source.target)) if source.op == "call_module" else None
+    input_scale = getattr(read, "scale", None)
+    if bias is None or input_scale is None:
+        return torch.zeros(channels)
     # The groups of a transposed convolution share the ranges of their channels.
-    least = bias.detach().abs().view(-1, len(low)).amax(0) / (input_scale.item() * LARGEST_BIAS_CODE) * form.largest
-    return low, torch.maximum(high, torch.where(torch.maximum(-low, high) < least, least, high))
+    return bias.detach().abs().view(-1, channels).amax(0) / (input_scale.item() * LARGEST_BIAS_CODE)
 
 
 @torch.no_grad()

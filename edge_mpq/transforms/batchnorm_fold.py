@@ -51,17 +51,9 @@ def _fold(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
     mean, variance = ir.tensor_argument(graph, norm, 3), ir.tensor_argument(graph, norm, 4)
     assert weight is not None and mean is not None and variance is not None
     gain, shift = ir.tensor_argument(graph, norm, 1), ir.tensor_argument(graph, norm, 2)
-    factor = torch.rsqrt(variance + norm.args[7])
-    if gain is not None:
-        factor = factor * gain
-    bias = ir.tensor_argument(graph, layer, 2)
-    bias = (bias - mean if bias is not None else -mean) * factor + (shift if shift is not None else 0)
-    groups = layer.args[6] if layer.target == ir.aten.conv_transpose2d.input and len(layer.args) > 6 else 1
-    if ir.WEIGHTED[layer.target] == "conv_transpose2d":  # [C, K/groups, H, W]
-        per_group = factor.view(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1)
-        scaled = weight * per_group.reshape(weight.shape[0], -1, *[1] * (weight.dim() - 2))
-    else:
-        scaled = weight * factor.view(-1, *[1] * (weight.dim() - 1))
+    factor = factor_of(gain, variance, norm.args[7])
+    scaled = scaled_channels(weight, factor, ir.WEIGHTED[layer.target], groups_of(layer))
+    bias = folded_bias(ir.tensor_argument(graph, layer, 2), factor, shift, mean)
     ir.set_parameter(graph, str(layer.args[1].target), scaled)
     name = ir.layer_name(layer) + ".bias"
     ir.set_parameter(graph, name, bias)
@@ -71,3 +63,29 @@ def _fold(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
         node = graph.graph.get_attr(name)
     node.meta["val"] = bias
     layer.args = (*layer.args[:2], node, *layer.args[3:])
+
+
+def factor_of(gain: torch.Tensor | None, variance: torch.Tensor, eps: float) -> torch.Tensor:
+    """What a normalization multiplies each channel by: [K]."""
+    factor = torch.rsqrt(variance + eps)
+    return factor if gain is None else factor * gain
+
+
+def folded_bias(
+    bias: torch.Tensor | None, factor: torch.Tensor, shift: torch.Tensor | None, mean: torch.Tensor
+) -> torch.Tensor:
+    """The bias [K] of a layer after its normalization is folded into it."""
+    return (bias - mean if bias is not None else -mean) * factor + (shift if shift is not None else 0)
+
+
+def scaled_channels(weight: torch.Tensor, factor: torch.Tensor, kind: str, groups: int) -> torch.Tensor:
+    """A layer's weight with each of its K output channels multiplied by ``factor`` [K]."""
+    if kind != "conv_transpose2d":
+        return weight * factor.view(-1, *[1] * (weight.dim() - 1))
+    per_group = factor.view(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1)  # of [C, K/groups, H, W]
+    return weight * per_group.reshape(weight.shape[0], -1, *[1] * (weight.dim() - 2))
+
+
+def groups_of(layer: fx.Node) -> int:
+    """The groups of a transposed convolution, whose channels lie in another order; 1 of any other layer."""
+    return layer.args[6] if layer.target == ir.aten.conv_transpose2d.input and len(layer.args) > 6 else 1
