@@ -74,7 +74,7 @@ def load_model(spec: str, weights: str | None = None, seed: int = 0, zoo: str | 
     if not isinstance(model, torch.nn.Module):
         raise ModelError(f"{spec} makes a {type(model).__name__}", "a torch.nn.Module is wanted")
     if weights is not None:
-        _fill(model, read_state(weights), weights)
+        fill(model, read_state(weights), weights)
     _check_finite(model, weights or spec)
     return model.eval()
 
@@ -184,7 +184,7 @@ def _required(make: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
-def _fill(model: "nn.Module", state: dict[str, "Tensor"], path: str) -> None:
+def fill(model: "nn.Module", state: dict[str, "Tensor"], path: str) -> None:
     """Load ``state`` into ``model``; ModelError names what is missing, unexpected or of another shape."""
     own = model.state_dict()
     for wrapper in WRAPPERS * 2:  # either may be the outer one

@@ -34,7 +34,7 @@ from edge_mpq.records import bundle as bundles
 from edge_mpq.records import report as reports
 from edge_mpq.records import target as targets
 from edge_mpq.report import files, page, text
-from edge_mpq.training import amp
+from edge_mpq.training import amp, loop
 
 # Sized for under five minutes on two cores; --scale makes all of it larger.
 TRAIN, TEST, EPOCHS, FRAMES, SIDE = 2000, 400, 8, 150, 64
@@ -99,7 +99,7 @@ def _trained(out: Path, scale: float) -> tuple[Work, dict[str, object]]:
     values, labels = _read(data, recipe)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     started = time.perf_counter()
-    log = amp.fit(model, lambda epoch: _shuffled(values, labels, epoch), epochs, device=device, progress=bar)
+    log = loop.fit(model, lambda epoch: _shuffled(values, labels, epoch), epochs, device=device, progress=bar)
     kind = str(amp.precision(torch.device(device))).removeprefix("torch.")
     say(f"trained on {device} in {kind}: loss {log[-1].loss:.3f}, {log[-1].right:.1%} right")
     save_file(model.state_dict(), out / "model.safetensors")

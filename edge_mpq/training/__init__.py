@@ -1,1 +1,1 @@
-"""Training loops: mixed-precision training of the float model that is quantized later."""
+"""Training: one loop (loop.py), in what precision it runs, what it saves, and over how many processes."""
