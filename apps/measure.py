@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +40,16 @@ def open_all(folder: str, bundle: Bundle, backend: str | None, threads: int) -> 
 
 def answers(engine: Engine, batches: Sequence[np.ndarray], what: str) -> np.ndarray:
     """The first output of an engine over batches, joined [N, ...]."""
-    return np.concatenate([engine.infer(batch)[0] for batch in bar(batches, what)])
+    return np.concatenate([part for batch in bar(batches, what) for part in _parts(engine, batch)])
+
+
+def _parts(engine: Engine, batch: np.ndarray) -> Iterator[np.ndarray]:
+    """The answers to a batch [N, C, H, W], as many at once as an engine of a fixed batch takes."""
+    count = engine.inputs[0].shape[0] or len(batch)
+    for first in range(0, len(batch), count):
+        part = batch[first : first + count]
+        filled = np.concatenate([part, np.repeat(part[:1], count - len(part), axis=0)])
+        yield engine.infer(filled)[0][: len(part)]
 
 
 def top1(scores: np.ndarray) -> np.ndarray:

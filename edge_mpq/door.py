@@ -22,8 +22,8 @@ def get(package, name):
         except ImportError as error:
             what = "cannot import {} {!r} ({})".format(family, name, error)
             raise UsageError(what, "is it on PYTHONPATH?") from error
-    if name not in names(package):
-        raise UsageError(
-            "there is no {!r} in {}".format(name, family), "choose one of {}".format(", ".join(names(package)))
-        )
+    # A family leaves out of its own names what its methods share.
+    known = package.names()
+    if name not in known:
+        raise UsageError("there is no {!r} in {}".format(name, family), "choose one of " + ", ".join(known))
     return importlib.import_module(package.__name__ + "." + name)

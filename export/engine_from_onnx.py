@@ -1,13 +1,14 @@
 """``edge-mpq build``: build the engines of a bundle on the machine that will run them.
 
 A board file: it needs what the engine needs, and no torch.  Some options are TensorRT's
-alone: a DLA core, and calibration on the board, which builds an int8 engine from the float
-model where its ONNX carries no Q/DQ.
+alone: memory, batch, effort, a DLA core, and calibration on the board, which builds an int8
+engine from the float model where its ONNX carries no Q/DQ.
 """
 import argparse
 import json
 import os
 import sys
+import time
 
 from edge_mpq import engines
 from edge_mpq.engines import inputs
@@ -22,6 +23,9 @@ ROLES = ("model", "fp32", "int8")
 # The engine that calibration on the board builds, from the float model.
 CALIBRATED = "calibrated"
 BATCH = 16
+# A build of minutes says where it is this often.
+EVERY_S = 5.0
+TENSORRT = "--workspace, --batch, --level, --calibrate, --dla and --prefer"
 
 
 def engine_path(folder, role):
@@ -48,6 +52,9 @@ def build(folder, role="model", backend=None, threads=1, **more):
     if not os.path.isdir(os.path.dirname(path)):
         os.makedirs(os.path.dirname(path))
     module = engines.get(backend or target.backend)
+    if not hasattr(module, "build"):
+        known = [name for name in engines.names() if name != "replay"]
+        raise UsageError("{} builds no engine".format(backend), "choose one of " + ", ".join(known))
     return module.build(os.path.join(str(folder), bundle.files[source]), path, target, plan, threads, **more)
 
 
@@ -56,29 +63,57 @@ def calibration_of(folder, method, frames=None):
     import calibrators
     from calibrators import batches, cache
 
+    calibrator = calibrators.get(method)
     bundle = bundles.open_folder(folder)
     recipe = inputs.from_json(bundle.recipe)
     if frames is not None:
-        return calibrators.get(method).calibration(batches=batches.Batches(batches.frames_of(frames), recipe, BATCH))
+        return calibrator.calibration(batches=batches.Batches(batches.frames_of(frames), recipe, BATCH))
     if "cache" not in bundle.files:
         raise BundleError("{} has no calibration cache".format(folder), "give --frames DIR to calibrate on pictures")
     paths = [os.path.join(str(folder), bundle.files[role]) for role in ("cache", "fp32")]
     scales, _ = cache.load(paths[0], paths[1], inputs.fingerprint(recipe))
-    return calibrators.get(method).calibration(cache=scales)
+    return calibrator.calibration(cache=scales)
+
+
+def watched(say, clock=time.time):
+    """What a build of TensorRT tells of its progress, to ``say`` in a line every EVERY_S seconds.
+
+    A ``tell(phase, step, steps)`` as its build takes it.  Phases lie within each other, so the
+    lines do not count up to one end.
+    """
+    told = [clock()]
+
+    def tell(phase, step, steps):
+        now = clock()
+        if now - told[0] >= EVERY_S:
+            told[0] = now
+            say("  {}: {} of {}".format(phase, step, steps))
+
+    return tell
 
 
 def _for_tensorrt(args, backend):
     """What the options that are TensorRT's alone ask of its build; UsageError for another backend."""
-    if args.calibrate is None and args.dla is None and not args.prefer:
-        return {}
+    given = {
+        "workspace_mib": args.workspace, "batch": args.batch and tuple(args.batch), "level": args.level,
+        "dla_core": args.dla, "prefer": args.prefer or None,
+    }  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None}
     if backend != "tensorrt":
-        raise UsageError("--calibrate, --dla and --prefer are for TensorRT, and the backend is " + backend, "drop them")
+        if given or args.calibrate is not None:
+            raise UsageError("{} are for TensorRT, and the backend is {}".format(TENSORRT, backend), "drop them")
+        return {}
     from edge_mpq.engines import tensorrt
 
-    more = {"options": tensorrt.Options(dla_core=args.dla, prefer=args.prefer)}
+    more = {"options": tensorrt.Options(**given), "tell": watched(_say)}
     if args.calibrate is not None:
         more["calibration"] = calibration_of(args.bundle, args.calibrate, args.frames)
     return more
+
+
+def _say(line):
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def _parser():
@@ -89,6 +124,11 @@ def _parser():
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the engine (1)")
     parser.add_argument("--calibrate", metavar="METHOD", help="TensorRT: calibrate fp32.onnx by entropy2, minmax, ...")
     parser.add_argument("--frames", metavar="DIR", help="pictures to calibrate on (default: the bundle's cache)")
+    parser.add_argument("--workspace", type=int, metavar="MIB", help="TensorRT: memory a kernel may use while it runs")
+    parser.add_argument(
+        "--batch", type=int, nargs=3, metavar=("LEAST", "BEST", "MOST"), help="TensorRT: pictures at once (1 1 1)"
+    )
+    parser.add_argument("--level", type=int, metavar="N", help="TensorRT 8.6 on: effort of the builder, 0 to 5 (3)")
     parser.add_argument("--dla", type=int, metavar="CORE", help="TensorRT: build for this DLA core")
     parser.add_argument("--prefer", action="store_true", help="TensorRT: planned formats are wishes, not orders")
     parser.add_argument("--json", action="store_true", help="one line of results on stdout")
@@ -109,9 +149,9 @@ def main(argv):
     for role in roles:
         card = build(args.bundle, role, args.backend, args.threads, **more)
         results[role] = dict(card._asdict(), path=engine_path(args.bundle, role))
-        sys.stderr.write("built {} ({:.1f} s)\n".format(results[role]["path"], card.build_s))
+        _say("built {} ({:.1f} s)".format(results[role]["path"], card.build_s))
         for layer, asked, got in card.mismatches():
-            sys.stderr.write("  {}: asked {}, got {}\n".format(layer, asked, got))
+            _say("  {}: asked {}, got {}".format(layer, asked, got))
     if args.json:
         sys.stdout.write(json.dumps(results) + "\n")
     return 0

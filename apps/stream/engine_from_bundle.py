@@ -9,6 +9,7 @@ from edge_mpq.errors import BundleError, EngineError, RecordError, UsageError
 from edge_mpq.records import engine as engine_record
 from edge_mpq.records import plan as plan_record
 from edge_mpq.records import target as target_record
+from export import engine_from_onnx
 
 
 def open_engine(folder, bundle, role="model", backend=None, threads=1, say=lambda line: None):
@@ -43,7 +44,9 @@ def open_engine(folder, bundle, role="model", backend=None, threads=1, say=lambd
     plan = plan_record.load(os.path.join(str(folder), bundle.files["plan"])) if planned else None
     if not os.path.isdir(os.path.dirname(path)):
         os.makedirs(os.path.dirname(path))
-    module.build(source, path, target, plan, threads)
+    # TensorRT's builds take minutes, the others' none.
+    told = {"tell": engine_from_onnx.watched(say)} if name == "tensorrt" else {}
+    module.build(source, path, target, plan, threads, **told)
     return module.open(path, threads)
 
 

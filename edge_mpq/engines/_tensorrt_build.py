@@ -39,6 +39,22 @@ class Network(NamedTuple):
     layers: list
 
 
+def check(options):
+    """Raise EngineError for options that no TensorRT takes; all faults at once."""
+    least, best, most = options.batch
+    faults = []
+    if not 1 <= least <= best <= most:
+        faults.append("a batch of {}, {} and {} pictures is not least, best and most".format(*options.batch))
+    if options.workspace_mib is not None and options.workspace_mib < 1:
+        faults.append("a workspace of {} MiB is none".format(options.workspace_mib))
+    if options.level is not None and not 0 <= options.level <= 5:
+        faults.append("there is no builder level {}, only 0 to 5".format(options.level))
+    if options.dla_core is not None and options.dla_core < 0:
+        faults.append("there is no DLA core {}".format(options.dla_core))
+    if faults:
+        raise EngineError("; ".join(faults), "mend the options of the build")
+
+
 def is_typed(trt, target):
     """Whether the network's own types bind: asked for by the target, and always so from TensorRT 11."""
     return target.dialect == "typed" or not hasattr(trt.BuilderFlag, "FP16")

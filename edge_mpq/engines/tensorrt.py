@@ -42,6 +42,7 @@ def build(
     data = _read(onnx_path)
     trt, device = trt or api.library(), device or cuda.open_device()
     steps.refuse(trt, target, plan, calibration)
+    steps.check(options)
     held = api.Held()
     timed = api.TimedLayers(tell) if tell is not None and not hasattr(trt, "IProgressMonitor") else None
     log = api.logger(trt, held, timed)

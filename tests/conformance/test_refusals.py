@@ -50,6 +50,22 @@ def test_a_format_the_version_has_not_is_refused(tmp_path: Path) -> None:
         build(Scene("8.5.2"), tmp_path, plan(target.name, "bf16", "fp16", "fp32"), target)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"batch": (2, 1, 4)}, "a batch of 2, 1 and 4 pictures"),
+        ({"batch": (0, 1, 1)}, "a batch of 0, 1 and 1 pictures"),
+        ({"workspace_mib": 0, "level": 9}, "a workspace of 0 MiB is none; there is no builder level 9"),
+        ({"dla_core": -1}, "there is no DLA core -1"),
+    ],
+)
+def test_options_that_no_tensorrt_takes_are_refused(given: dict, told: str, tmp_path: Path) -> None:
+    scene = Scene("10.3.0")
+    with pytest.raises(EngineError, match=told):
+        build(scene, tmp_path, options=tensorrt.Options(**given))
+    assert not scene.made.calls
+
+
 def test_no_model_no_build(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no model at .*nothing.onnx; export one"):
         tensorrt.build(tmp_path / "nothing.onnx", tmp_path / "e", NANO)
