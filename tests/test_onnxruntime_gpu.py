@@ -40,6 +40,52 @@ def test_it_answers_and_times_its_layers(engine: Path) -> None:
     assert {"conv", "head"} <= set(times) and all(ms >= 0 for ms in times.values())
 
 
+FLAGS = ("trt_fp16_enable", "trt_int8_enable")
+ORIN, NANO = targets.get("jetson-orin-nano"), targets.get("jetson-nano")
+
+
+@pytest.mark.parametrize(
+    ("data", "asked", "target", "wanted"),
+    [
+        (b"Conv", {}, ORIN, (False, False)),
+        (b"Conv", {"a": "fp32", "b": "fp32"}, ORIN, (False, False)),
+        (b"Conv", {"a": "fp32", "b": "fp16"}, NANO, (True, False)),
+        (b"Conv QuantizeLinear", {"a": "w8a8"}, ORIN, (True, True)),
+        (b"Conv QuantizeLinear", {}, ORIN, (True, True)),
+        (b"Conv QuantizeLinear", {}, targets.get("cpu-x86-vnni"), (False, True)),
+    ],
+)
+def test_tensorrt_is_let_use_what_is_asked_for_and_no_more(data, asked, target, wanted) -> None:
+    settings = gpu.tensorrt_settings(data, asked, target, {"x": [None, 3, 8, 8]}, "kept")
+    assert tuple(settings[name] for name in FLAGS) == wanted
+
+
+def test_a_free_batch_gets_a_profile_and_a_fixed_one_none(engine: Path) -> None:
+    free = gpu._settings(gpu.TENSORRT, engine, "kept", {}, ORIN)
+    bounds = {free[f"trt_profile_{end}_shapes"] for end in ("min", "opt", "max")}
+    assert bounds == {"x:1x3x8x8"}
+    assert free["trt_engine_cache_path"] == free["trt_timing_cache_path"] == "kept"
+    fixed = gpu.tensorrt_settings(b"", {}, ORIN, {"x": [4, 3, 8, 8]}, "kept")
+    assert not [name for name in fixed if "profile" in name]
+    assert gpu._settings("CUDAExecutionProvider", engine, "kept", {}, ORIN) == {}
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind", "provider", "short"),
+    [
+        ("Conv", "float", "CUDA", "fp32"),
+        ("Conv", "float16", "CUDA", "fp16"),
+        ("FusedConv", "bfloat16", "CUDA", "bf16"),
+        ("Gemm", "float16", gpu.CPU, "fp16 on CPU"),
+        ("QLinearConv", "uint8", gpu.CPU, "w4a8 on CPU"),
+        ("Conv", "", "CUDA", "fp32"),
+    ],
+)
+def test_the_type_that_ran_is_read_from_the_profile(operation: str, kind: str, provider: str, short: str) -> None:
+    ran = gpu.Ran("conv", operation, provider, kind, 1.0)
+    assert gpu.short_name("conv", ran, {"conv": "w4a8"}, "CUDA") == short
+
+
 @pytest.mark.parametrize("name", ["onnxruntime_cuda", "onnxruntime_tensorrt"])
 def test_a_missing_provider_is_told_by_name(name: str, engine: Path) -> None:
     module = engines.get(name)

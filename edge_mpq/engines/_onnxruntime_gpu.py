@@ -11,7 +11,7 @@ import platform
 import shutil
 import tempfile
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,21 @@ from edge_mpq.engines.base import Engine, LayerTime
 from edge_mpq.errors import EngineError
 from edge_mpq.records import bundle
 from edge_mpq.records import engine as engine_record
+from edge_mpq.records import target as targets
 
-CPU = "CPUExecutionProvider"
+CPU, TENSORRT = "CPUExecutionProvider", "TensorrtExecutionProvider"
+# Names of formats in a profile, for layers that no integer kernel runs.
+TYPES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+class Ran(NamedTuple):
+    """One kernel's run.  type: of its first input, in the profile's words.  us: microseconds."""
+
+    node: str
+    operation: str
+    provider: str
+    type: str
+    us: float
 
 
 def available(provider):
@@ -37,32 +50,61 @@ def available(provider):
     return runtime
 
 
-def _session(provider, path, threads, profile=None):
+def tensorrt_settings(data, asked, target, shape, kept):
+    """The options of the TensorRT provider that build as engines.tensorrt does: its flags, profile and timing cache.
+
+    data: the ONNX in bytes.  asked: layer -> short name, {} for a float model.  shape: of the one
+    input, by its name; a free batch is built for one picture.  kept: folder of what it compiles.
+    """
+    (name, extents), = shape.items()
+    integers = b"QuantizeLinear" in data  # an operator's name stands in the file as it is
+    settings = {
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": kept,
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": kept,
+        "trt_int8_enable": integers,
+        # Beside int8 too, else what is not quantized runs in float.
+        "trt_fp16_enable": "fp16" in asked.values() or (integers and "fp16" in target.activation_formats),
+    }
+    if not isinstance(extents[0], int):
+        bounds = "{}:{}".format(name, "x".join(map(str, [1] + list(extents[1:]))))
+        settings.update(("trt_profile_{}_shapes".format(end), bounds) for end in ("min", "opt", "max"))
+    return settings
+
+
+def _settings(provider, path, kept, asked, target):
+    """The options of ``provider`` for the ONNX at ``path``: none but for TensorRT's."""
+    if provider != TENSORRT:
+        return {}
+    with io.open(str(path), "rb") as stream:
+        data = stream.read()
+    entry = onnxruntime.protos().load_model_from_string(data).graph.input[0]
+    extents = [axis.dim_value or None for axis in entry.type.tensor_type.shape.dim]
+    return tensorrt_settings(data, asked, target, {entry.name: extents}, kept)
+
+
+def _session(provider, path, threads, settings, profile=None):
     """A session with ``provider`` first.  profile: prefix of the profile to write."""
     runtime = available(provider)
     options = onnxruntime.session_options(threads)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile
-    settings: Dict[str, Any] = {}
-    if provider == "TensorrtExecutionProvider":
-        kept = str(path) + ".cache"
-        settings = {"trt_engine_cache_enable": True, "trt_engine_cache_path": kept, "trt_fp16_enable": True}
     providers: List[Any] = [(provider, settings)] + ([] if provider == CPU else [CPU])
     try:
         return runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # its own exception classes share no base
-        text = str(error).strip().splitlines()
         raise EngineError(
-            "{} cannot load {} ({})".format(provider, path, text[0][:200] if text else "no reason"),
+            "{} cannot load {} ({})".format(provider, path, onnxruntime.reason_of(error)),
             "see that driver, CUDA and onnxruntime-gpu fit each other",
         ) from error
 
 
-def _events(provider, path, threads, batch, runs):
-    """The node events of ``runs`` inferences."""
+def _events(provider, path, threads, settings, batch, runs):
+    """[Ran] of ``runs`` inferences."""
     folder = tempfile.mkdtemp(prefix="edge-mpq-")
     try:
-        session = _session(provider, path, threads, os.path.join(folder, "profile"))
+        session = _session(provider, path, threads, settings, os.path.join(folder, "profile"))
         for _ in range(runs):
             session.run(None, {session.get_inputs()[0].name: batch})
         with io.open(session.end_profiling(), encoding="utf-8") as stream:
@@ -71,15 +113,22 @@ def _events(provider, path, threads, batch, runs):
         shutil.rmtree(folder, ignore_errors=True)
     suffix = "_kernel_time"
     kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(suffix)]
-    return [
-        (event["name"][: -len(suffix)], *_ran(event))
-        for event in kernels
-    ]
+    return [_ran(event["name"][: -len(suffix)], event["args"], event["dur"]) for event in kernels]
 
 
-def _ran(event):
-    """(operation, provider, microseconds) of one node event."""
-    return event["args"].get("op_name", ""), event["args"].get("provider", ""), event["dur"]
+def _ran(node, told, us):
+    """The :class:`Ran` of one node event, whose arguments are ``told``."""
+    inputs = told.get("input_type_shape") or [{}]
+    return Ran(node, told.get("op_name", ""), told.get("provider", ""), next(iter(inputs[0]), ""), us)
+
+
+def short_name(layer, ran, asked, provider):
+    """The short name of what ran a layer; ``fp32 on CPU`` where it was not ``provider``."""
+    if ran.operation in onnxruntime.INTEGER_KERNELS:
+        short = onnxruntime.short_name(layer, ran.operation, asked)
+    else:
+        short = TYPES.get(ran.type, "fp32")
+    return short if ran.provider == provider else short + " on CPU"
 
 
 def build(provider, backend, onnx_path, engine_path, target, plan=None, threads=1):
@@ -88,25 +137,23 @@ def build(provider, backend, onnx_path, engine_path, target, plan=None, threads=
     Layers inside a region that TensorRT compiled as one are not in ``got``; those that
     another provider took are, as ``fp32 on CPU``.  Raises EngineError without the provider.
     """
-    import onnx
-
     started = time.time()
     runtime = available(provider)
     if not os.path.isfile(str(onnx_path)):
         raise EngineError("no model at {}".format(onnx_path), "export one with edge-mpq export")
     with io.open(str(onnx_path), "rb") as stream:
         data = stream.read()
-    session = _session(provider, onnx_path, threads)
+    asked = base.asked_of(plan)
+    settings = _settings(provider, onnx_path, str(engine_path) + ".cache", asked, target)
+    session = _session(provider, onnx_path, threads, settings)
     extents = [extent if isinstance(extent, int) else 1 for extent in session.get_inputs()[0].shape]
     batch = np.zeros(extents, np.float32)
-    asked = base.asked_of(plan)
-    owners = onnxruntime.owner_of_tensors(onnx.load(str(onnx_path), load_external_data=False))
+    owners = onnxruntime.owner_of_tensors(onnxruntime.protos().load(str(onnx_path), load_external_data=False))
     got: Dict[str, str] = {}
-    for name, kind, ran_on, _ in _events(provider, onnx_path, threads, batch, 1):
-        owner = onnxruntime.owner_of_node(name, [], owners)
-        if owner and kind in onnxruntime.WEIGHTED:
-            short = onnxruntime.short_name(owner, kind, asked)
-            got[owner] = short if ran_on == provider else short + " on CPU"
+    for ran in _events(provider, onnx_path, threads, settings, batch, 1):
+        owner = onnxruntime.owner_of_node(ran.node, [], owners)
+        if owner and ran.operation in onnxruntime.WEIGHTED:
+            got[owner] = short_name(owner, ran, asked, provider)
     card = engine_record.EngineCard(
         backend=backend,
         target=target.name,
@@ -136,7 +183,8 @@ class GpuEngine(Engine):
 
     def __init__(self, provider, path, card, threads):
         self.provider, self.path, self.card, self.threads = provider, str(path), card, threads
-        self.session = _session(provider, path, threads)
+        self.settings = _settings(provider, path, self.path + ".cache", card.asked, targets.get(card.target))
+        self.session = _session(provider, path, threads, self.settings)
         self.inputs = tuple(onnxruntime.spec(item) for item in self.session.get_inputs())
         self.outputs = tuple(onnxruntime.spec(item) for item in self.session.get_outputs())
 
@@ -146,14 +194,12 @@ class GpuEngine(Engine):
 
     def profile(self, batch, runs=50):
         """Mean ms of each layer; of regions compiled as one, all under layer ''."""
-        import onnx
-
         self.check(batch)
-        owners = onnxruntime.owner_of_tensors(onnx.load(self.path, load_external_data=False))
+        owners = onnxruntime.owner_of_tensors(onnxruntime.protos().load(self.path, load_external_data=False))
         times: Dict[str, float] = {}
-        for name, _, _, duration in _events(self.provider, self.path, self.threads, batch, runs):
-            owner = onnxruntime.owner_of_node(name, [], owners)
-            times[owner] = times.get(owner, 0.0) + duration / 1000.0 / runs
+        for ran in _events(self.provider, self.path, self.threads, self.settings, batch, runs):
+            owner = onnxruntime.owner_of_node(ran.node, [], owners)
+            times[owner] = times.get(owner, 0.0) + ran.us / 1000.0 / runs
         return [LayerTime(layer, ms) for layer, ms in times.items()]
 
     def close(self):

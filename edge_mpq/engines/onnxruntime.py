@@ -73,13 +73,28 @@ def _session(path, options):
             str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(UNWANTED_OPTIMIZERS)
         )
     except Exception as error:  # its own exception classes share no base
-        text = str(error).strip().splitlines()
+        reason = reason_of(error)
+        newer = "Unsupported model IR" in reason or "opset" in reason
         raise EngineError(
-            "onnxruntime {} cannot load {} ({})".format(
-                runtime.__version__, path, text[0][:200] if text else "no reason"
-            ),
-            "is it a whole ONNX file? export it again",
+            "onnxruntime {} cannot load {} ({})".format(runtime.__version__, path, reason),
+            "install a newer onnxruntime" if newer else "is it a whole ONNX file? export it again",
         ) from error
+
+
+def reason_of(error):
+    """The first line of an error of ONNX Runtime; of a long one its end, which says why, and not where."""
+    text = (str(error).strip().splitlines() or ["no reason"])[0]
+    return text if len(text) <= 200 else "..." + text[-200:]
+
+
+def protos():
+    """The onnx module, which names the layers of an engine; EngineError where it is not installed."""
+    try:
+        import onnx
+    except ImportError as error:
+        what = "onnx, by which layers keep their names, is not installed here"
+        raise EngineError(what, "pip install onnx") from error
+    return onnx
 
 
 def build(onnx_path, engine_path, target, plan=None, threads=1):
@@ -92,6 +107,7 @@ def build(onnx_path, engine_path, target, plan=None, threads=1):
     if not os.path.isfile(str(onnx_path)):
         raise EngineError("no model at {}".format(onnx_path), "export one with edge-mpq export")
     runtime = library()
+    protos()  # better told now than after the optimizer's work
     folder = tempfile.mkdtemp(prefix="edge-mpq-")
     try:
         optimized = os.path.join(folder, "engine.onnx")
@@ -132,8 +148,7 @@ def named_after_layers(onnx_path, optimized_path):
     by a suffix or after the tensor they write; with their names back, a profile of the
     engine speaks of layers.
     """
-    import onnx
-
+    onnx = protos()
     owners = owner_of_tensors(onnx.load(onnx_path, load_external_data=False))
     optimized = onnx.load(optimized_path, load_external_data=False)
     found: Dict[str, str] = {}
@@ -197,10 +212,8 @@ class OrtEngine(Engine):
 
     def profile(self, batch, runs=50):
         """Mean ms of each layer over ``runs``; conversions and adds count to the layer they follow."""
-        import onnx
-
         self.check(batch)
-        owners = owner_of_tensors(onnx.load(self.path, load_external_data=False))
+        owners = owner_of_tensors(protos().load(self.path, load_external_data=False))
         folder = tempfile.mkdtemp(prefix="edge-mpq-")
         try:
             options = session_options(self.threads)
