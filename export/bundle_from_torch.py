@@ -100,7 +100,7 @@ def write(
             document.write_bytes(half / files["int8"], form.SerializeToString())
         plans.save(half / files["plan"], mixed.plan)
         range_tables.save(half / files["ranges"], ranges)
-        if target.tensorrt and target.tensorrt < (11,) and target.has_int8:
+        if target.tensorrt and target.dialect == "weak" and target.has_int8:
             # Two kilobytes that save the board a calibration, should it build from fp32.onnx.
             files.update({"cache": "calibration.cache", "cache_of": "calibration.cache.json"})
             scales = cache.from_ranges(ranges, ENTROPY2, target.tensorrt)

@@ -210,6 +210,8 @@ def test_thor_gets_a_typed_network_and_a_script_without_precision_flags(place: P
     script = place / "build.sh"
     assert main(["export", *given, "--plan", plan, "--out", str(place / "thor"), "--script", str(script)]) == 0
     model = onnx.load(place / "thor" / "model.onnx")
+    # A typed network takes no calibrator, so no scales travel.
+    assert not (place / "thor" / "calibration.cache").exists()
     assert model.opset_import[0].version >= 19
     assert "Cast" in {node.op_type for node in model.graph.node}
     assert onnx.TensorProto.FLOAT16 in {item.data_type for item in model.graph.initializer}
