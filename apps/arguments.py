@@ -67,14 +67,19 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--std", type=float, nargs=3, default=(0.229, 0.224, 0.225), metavar=("R", "G", "B"))
 
 
-def add_plan(parser: argparse.ArgumentParser) -> None:
-    """What a plan is made by."""
+def add_task(parser: argparse.ArgumentParser) -> None:
+    """What a plan is for: target, budget, formats and calibration."""
     parser.add_argument("--target", default="cpu-x86-vnni", metavar="T", help="one of " + ", ".join(targets.names()))
     parser.add_argument("--budget", default="size<=0.25x", metavar="B", help="for example size<=5bits,drop<=0.5%%")
-    parser.add_argument("--sensitivity", default="fisher", metavar="S", help="fisher, kl, sqnr or module.path")
-    parser.add_argument("--allocator", default="milp", metavar="A", help="milp, greedy or module.path")
     parser.add_argument("--formats", nargs="+", metavar="F", help="formats to choose from, such as w8a8 w4a8 fp32")
     parser.add_argument("--calibration", type=int, default=512, metavar="N", help="pictures to calibrate on (512)")
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """What a plan is made for and by."""
+    add_task(parser)
+    parser.add_argument("--sensitivity", default="fisher", metavar="S", help="fisher, kl, sqnr or module.path")
+    parser.add_argument("--allocator", default="milp", metavar="A", help="milp, greedy or module.path")
     parser.add_argument(
         "--transform", nargs="+", default=[], metavar="X", help="rewrites of the float model, in order (none)"
     )
@@ -111,7 +116,7 @@ def work_of(args: argparse.Namespace) -> Work:
     model = load_model(args.model, args.weights)
     if args.weights is None:
         say(f"no --weights: {args.model} has random weights, its accuracy means nothing")
-    calibration = Calibration(data.train, recipe, args.calibration)
+    calibration = Calibration(data.train, recipe, args.calibration, seed=getattr(args, "seed", 0))
     example = torch.from_numpy(next(batches(data.train, recipe, 1, [0]))[0])
     title = os.path.basename(args.model.partition(":")[2] or args.model)
     return Work(title, model, data, recipe, example, calibration, target)

@@ -1,4 +1,4 @@
-"""Stage ``compare``: hold two or more runs of one model against each other, on a page and in the terminal.
+"""Stage ``compare``: hold two or more runs of one model, or every recipe, against each other.
 
 Shown are the accuracy, size and speed of every variant with the differences from the
 first run, planned against measured time, and the precision asked against what ran.
@@ -14,7 +14,15 @@ from edge_mpq.report import comparison, comparison_page, comparison_text, files
 
 def main(argv: list[str]) -> int:
     """Run the stage; errors propagate to the launcher."""
-    parser = argparse.ArgumentParser(prog="edge-mpq compare", description="Hold runs of one model against each other.")
+    if any(word.split("=")[0] == "--recipes" for word in argv):
+        from apps import leaderboard  # which loads torch; holding reports against each other does not
+
+        return leaderboard.main(argv)
+    parser = argparse.ArgumentParser(
+        prog="edge-mpq compare",
+        description="Hold runs of one model against each other.",
+        epilog="With --recipes it runs recipes on one task and ranks them: edge-mpq compare --recipes all --help.",
+    )
     parser.add_argument("first", metavar="A", help="a report.json or the folder of a run; the others differ from it")
     parser.add_argument("others", metavar="B", nargs="+", help="further reports or folders")
     parser.add_argument(

@@ -1,5 +1,7 @@
 """What edge-mpq does unless told otherwise: Fisher scores, an exact program, rounding with feedback."""
 
+from edge_mpq.calibration import ranges_of
+from edge_mpq.placement import every_tensor
 from edge_mpq.planning import plan
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
@@ -10,6 +12,8 @@ PAPER = "edge-mpq: fisher, milp, mse ranges, rounding with error feedback, bias 
 
 def run(task: Task, progress: Progress = silent) -> Outcome:
     """The default recipe; see the family's contract."""
+    symmetric = task.target.scheme.activation == "int8"
+    ranges = ranges_of(task.graph, every_tensor(task.graph), task.calibration, "mse", symmetric, progress)
     made = plan(
         task.graph,
         task.example,
@@ -18,7 +22,8 @@ def run(task: Task, progress: Progress = silent) -> Outcome:
         task.budget,
         formats=task.formats,
         validation=task.validation,
+        ranges=ranges,
         progress=progress,
     )
-    quantized, ranges = quantize(task.graph, made, task.calibration, progress=progress)
+    quantized, _ = quantize(task.graph, made, task.calibration, ranges=ranges, progress=progress)
     return Outcome(made, task.graph, quantized, ranges)

@@ -26,7 +26,7 @@ def run(task: Task, progress: Progress = silent) -> Outcome:
     limits = budgets.limits(wanted, layers, cost_tables(layers, menu, task.target))
     shared = [pair for pair in menu[layers[0].name] if all(pair in row for row in menu.values())]
     for pair in shared:
-        if all(sum(limit.costs[layer.name][pair] for layer in layers) <= limit.most * (1 + 1e-9) for limit in limits):
+        if all(limit.holds({layer.name: pair for layer in layers}) for limit in limits):
             made = plans.uniform(layers, task.target, *pair)._replace(budget=str(wanted))
             quantized, ranges = quantize(
                 task.graph, made, task.calibration, observer="minmax", rounding="nearest", progress=progress

@@ -4,10 +4,12 @@
 is renamed, so a killed process or a full disk never leaves half a file.  Reading
 collects every fault of the object before it complains.
 """
+
 import json
 import math
 import os
 import tempfile
+from typing import Dict, List, Optional
 
 from edge_mpq.errors import RecordError
 
@@ -133,3 +135,40 @@ class Fields(object):
         """Raise RecordError with every fault noted so far."""
         if self.faults:
             raise RecordError("{}: {}".format(self.where, "; ".join(self.faults)), "write the record again")
+
+
+# What JSON holds for each annotation of a record's field, and whether null will do.
+_TAKEN = {
+    str: (str, False),
+    int: (int, False),
+    float: (float, False),
+    bool: (bool, False),
+    Optional[float]: (float, True),
+    Dict[str, float]: (dict, False),
+    Dict[str, str]: (dict, False),
+    List[str]: (list, False),
+}
+
+
+def named(kind, body, where, fields):
+    """A NamedTuple ``kind`` from a JSON object; its faults are told to ``fields``, and None given.
+
+    Lists of further records stay lists of JSON values, for the caller to decode.
+    """
+    inner = Fields(body, where)
+    defaults = getattr(kind, "_field_defaults", {})
+    values = {}
+    for name, annotation in kind.__annotations__.items():
+        if name in inner.body or name not in defaults:
+            form, optional = _TAKEN.get(annotation, (list, False))
+            values[name] = inner.take(name, form, {} if form is dict else None, optional)
+        if annotation == Dict[str, float] and not all(
+            isinstance(value, (int, float)) for value in values[name].values()
+        ):
+            inner.fault("field {!r} holds something that is no number".format(name))
+    for name in inner.body:
+        if name not in kind._fields:
+            inner.fault("has the unknown field {!r}".format(name))
+    for fault in inner.faults:
+        fields.fault("{} {}".format(where, fault))
+    return None if inner.faults else kind(**values)

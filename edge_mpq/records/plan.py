@@ -23,7 +23,8 @@ class PrecisionPlan(NamedTuple):
     model: fingerprint of the layers it was made for.  target: name of a target.
     budget: as the user wrote it.  sensitivity, allocator: names of the methods.
     predicted: what the planner expects, with units in the keys (``size_mib``,
-    ``weight_bits``, ``latency_ms``, ``harm``), compared with what is measured later.
+    ``weight_bits``, ``latency_ms``, ``harm``), compared with what is measured later; and ``trials``,
+    how many whole models a budget of accuracy took.
     transforms: names of the rewrites the float model goes through first, in order.
     """
 

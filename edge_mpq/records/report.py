@@ -1,4 +1,5 @@
 """RunReport: what a run measured.  Units stand in the field names."""
+
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from edge_mpq.records import document
@@ -91,36 +92,6 @@ def save(path, report):
     document.save(path, KIND, VERSION, dict(report._asdict(), variants=variants, stream=stream))
 
 
-# What JSON holds for each annotation of the records above, and whether null will do.
-_TAKEN = {
-    str: (str, False),
-    int: (int, False),
-    float: (float, False),
-    Optional[float]: (float, True),
-    List[LayerRow]: (list, False),
-    Dict[str, float]: (dict, False),
-}
-
-
-def _record(kind, body, where, fields):
-    """A NamedTuple ``kind`` from a JSON object; its faults are told to ``fields``, and None given."""
-    inner = document.Fields(body, where)
-    defaults = getattr(kind, "_field_defaults", {})
-    values = {}
-    for name, annotation in kind.__annotations__.items():
-        if name in inner.body or name not in defaults:
-            form, optional = _TAKEN[annotation]
-            values[name] = inner.take(name, form, {} if form is dict else None, optional)
-        if annotation == Dict[str, float] and not all(isinstance(ms, (int, float)) for ms in values[name].values()):
-            inner.fault("field {!r} holds something that is no number".format(name))
-    for name in inner.body:
-        if name not in kind._fields:
-            inner.fault("has the unknown field {!r}".format(name))
-    for fault in inner.faults:
-        fields.fault("{} {}".format(where, fault))
-    return None if inner.faults else kind(**values)
-
-
 def _pair(entry):
     return isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
 
@@ -130,9 +101,11 @@ def load(path):
     fields = document.load(path, KIND, VERSION)
     variants = []
     for index, body in enumerate(fields.take("variants", list, [])):
-        variant = _record(Variant, body, "variant {}".format(index), fields)
+        variant = document.named(Variant, body, "variant {}".format(index), fields)
         if variant is not None:
-            rows = [_record(LayerRow, row, "a layer of variant {}".format(index), fields) for row in variant.layers]
+            rows = [
+                document.named(LayerRow, row, "a layer of variant {}".format(index), fields) for row in variant.layers
+            ]
             variants.append(variant._replace(layers=[row for row in rows if row is not None]))
     stream = fields.take("stream", dict, optional=True)
     report = RunReport(
@@ -141,7 +114,7 @@ def load(path):
         target=fields.take("target", str),
         machine=fields.take("machine", dict),
         variants=variants,
-        stream=_record(Stream, stream, "stream", fields) if stream is not None else None,
+        stream=document.named(Stream, stream, "stream", fields) if stream is not None else None,
         facts=fields.take("facts", dict),
         pictures=fields.take("pictures", list, []),
         commands=fields.take("commands", list),

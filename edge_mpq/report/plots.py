@@ -42,6 +42,17 @@ def accuracy_against_rate(points: Sequence[Point], label: str) -> Markup:
     )
 
 
+def loss_against_cost(points: Sequence[Point], label: str, cost: str) -> Markup:
+    """Points of accuracy against fp32 (y, 0 is equal) against ``cost`` (x, logarithmic where it spans far)."""
+    frame = Box(66, 14, 456, 262)
+    values = [p.x for p in points]
+    log = min(values) > LEAST and max(values) / min(values) > 20
+    bounds = (min(values) / 1.4, max(values) * 1.4) if log else (0.0, rounded_up(max(values)))
+    low, high = rounded_out(min(p.y for p in points), max(p.y for p in points), 0.5, -100, 100)
+    x, y = Axis(*bounds, frame.left, frame.right, log), Axis(low, high, frame.bottom, frame.top)
+    return _svg(480, 312, label, _axes(frame, x, y, cost, "points against fp32"), _marks(points, x, y, frame))
+
+
 def measured_against_planned(points: Sequence[Point], label: str) -> Markup:
     """Measured ms (y) against planned ms (x) of layers, with the line of equality and the band within twice."""
     frame = Box(66, 14, 418, 362)

@@ -1,0 +1,277 @@
+"""``edge-mpq compare --recipes``: every published system on one model, data, seeds, budget and target.
+
+Each recipe with each seed is one trial, whose result is a file of its own: a run that was cut
+goes on where it stopped.  What deploys is exported, built and measured on the target's engine;
+the engines of the first seed are then timed in one interleaved run.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+import shlex
+import time
+from datetime import datetime, timezone
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import torch
+
+from apps import arguments, measure
+from apps.arguments import Work
+from apps.data.batches import batches, sample
+from apps.data.calibration import labelled
+from apps.terminal import bar, finish, say
+from edge_mpq import budget as budgets
+from edge_mpq import engines, recipes, trials
+from edge_mpq.engines.base import Engine
+from edge_mpq.errors import EdgeMpqError, UsageError
+from edge_mpq.layers import layers_of
+from edge_mpq.progress import silent
+from edge_mpq.quantizing import answers
+from edge_mpq.recipes import Outcome, Task
+from edge_mpq.records import document, leaderboard
+from edge_mpq.records import plan as plans
+from edge_mpq.records.leaderboard import Entry, Leaderboard
+from edge_mpq.records.target import Target
+from edge_mpq.report import files, leaderboard_page
+from edge_mpq.report.leaderboard import standings
+from edge_mpq.simulation import prepared
+from export import bundle_from_torch, onnx_from_torch
+from export.bundle_from_torch import Quantized
+
+ENTRY, ENTRY_VERSION = "leaderboard-entry", 1
+# Labelled training pictures that recipes may train on, and those they may try plans on.
+TRAINING, VALIDATION, BATCH = 8192, 512, 64
+
+
+class Trial(NamedTuple):
+    """One recipe with one seed, told by plain values so that another process can run it."""
+
+    recipe: str
+    seed: int
+    options: argparse.Namespace
+    quiet: bool
+
+    @property
+    def stem(self) -> str:
+        return f"{self.options.out}/trials/{self.recipe}-{self.seed}"
+
+
+def main(argv: list[str]) -> int:
+    """Run the stage; errors propagate to the launcher."""
+    args = _parser().parse_args(argv)
+    args.recipes = recipes.names() if args.recipes == ["all"] else args.recipes
+    for name in args.recipes:
+        recipes.get(name)
+    budgets.parse(args.budget)
+    if args.seeds < 1 or args.workers < 1:
+        raise UsageError(f"--seeds {args.seeds} --workers {args.workers}", "give one at least of each")
+    work = arguments.work_of(args)
+    asked = [
+        Trial(name, seed, args, args.workers > 1 or args.cluster is not None)
+        for seed in range(args.seeds)
+        for name in args.recipes
+    ]
+    entries = trials.run(run_trial, asked, args.workers, args.cluster, bar)
+    fp32_top1, timed = _timed(work, args, [trial for trial in asked if trial.seed == 0], entries)
+    board = Leaderboard(
+        title=f"{len(args.recipes)} recipes on {work.title}",
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        target=work.target.name,
+        budget=args.budget,
+        data=work.data.name,
+        pictures=len(_test(work, args)[1]),
+        fp32_top1=fp32_top1,
+        machine=measure.machine(args.threads),
+        commands=["edge-mpq compare " + shlex.join(argv)],
+        entries=timed,
+    )
+    path = f"{args.out}/leaderboard"
+    leaderboard.save(path + ".json", board)
+    document.write_bytes(path + ".md", leaderboard_page.markdown(board).encode("utf-8"))
+    files.write(path + ".html", leaderboard_page.render(board), [])
+    say(leaderboard_page.markdown(board))
+    say(f"page: {path}.html")
+    return finish({"leaderboard": path + ".json", "page": path + ".html",
+                   "standings": [row._asdict() for row in standings(board)]}, args.json)  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-mpq compare", description="Run recipes on one model, data, budget and target, and rank them."
+    )
+    parser.add_argument("--recipes", nargs="+", required=True, metavar="R", help="all, or names of recipes")
+    arguments.add_model(parser)
+    arguments.add_data(parser)
+    arguments.add_task(parser)
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="each recipe with seeds 0 to N - 1 (1)")
+    parser.add_argument("--pictures", type=int, metavar="N", help="test pictures to judge on (all)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the engines (1)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="trials at once (1)")
+    parser.add_argument("--cluster", metavar="URL", help="run trials on dask://host:port or ray://host:port")
+    parser.add_argument("--out", default="runs/leaderboard", metavar="DIR", help="where to write (runs/leaderboard)")
+    arguments.add_json(parser)
+    return parser
+
+
+def run_trial(trial: Trial) -> Entry:
+    """The entry of one trial: read where an earlier run left it, else made and kept."""
+    record, key = trial.stem + ".json", _key(trial)
+    known = _kept(record, key)
+    if known is not None:
+        return known
+    args = argparse.Namespace(**{**vars(trial.options), "seed": trial.seed})
+    work = arguments.work_of(args)
+    paper = recipes.get(trial.recipe).PAPER
+    started = time.perf_counter()
+    torch.manual_seed(trial.seed)
+    try:
+        outcome = recipes.get(trial.recipe).run(task_of(work, args), silent if trial.quiet else bar)
+    except EdgeMpqError as error:
+        return leaderboard.failed(trial.recipe, trial.seed, paper, str(error))
+    entry = _judged(trial, work, outcome, time.perf_counter() - started)
+    document.save(record, ENTRY, ENTRY_VERSION, {"key": key, "entry": entry._asdict()})
+    return entry
+
+
+def task_of(work: Work, args: argparse.Namespace) -> Task:
+    """What recipes are given: calibration, validation and training pictures that do not overlap."""
+    taken = set(work.calibration.chosen)
+    free = [i for i in sample(work.data.train, len(work.data.train), seed=1 + args.seed) if i not in taken]
+    if len(free) < 2:
+        raise UsageError(f"--calibration {args.calibration} takes all training pictures", "leave some to try plans on")
+    held = min(VALIDATION, len(free) // 2)
+    validation = labelled(work.data.train, work.recipe, free[:held], max(1, min(BATCH, held // 2)))
+    learned = free[held : held + TRAINING]
+
+    def training(epoch: int):
+        order = np.random.default_rng((args.seed, epoch)).permutation(learned).tolist()
+        for values, labels in batches(work.data.train, work.recipe, BATCH, order):
+            yield torch.from_numpy(values), torch.from_numpy(labels)
+
+    return Task(
+        graph=prepared(work.model, work.example),
+        example=work.example,
+        calibration=list(work.calibration),
+        validation=validation,
+        training=training,
+        target=work.target,
+        budget=args.budget,
+        formats=args.formats,
+        seed=args.seed,
+    )
+
+
+def _judged(trial: Trial, work: Work, outcome: Outcome, seconds: float) -> Entry:
+    pictures, labels = _test(work, trial.options)
+    layers = layers_of(outcome.graph)
+    bits = plans.weight_bits(outcome.plan, layers)
+    said = measure.top1(answers(outcome.quantized, [torch.from_numpy(batch) for batch in pictures]).numpy())
+    entry = Entry(
+        recipe=trial.recipe,
+        seed=trial.seed,
+        paper=recipes.get(trial.recipe).PAPER,
+        failure="",
+        weight_bits=bits,
+        weight_mib=sum(layer.weights for layer in layers) * bits / 8 / measure.MIB,
+        search_s=seconds,
+        evaluations=outcome.evaluations,
+        deployable=outcome.deployable,
+        note=outcome.note,
+        simulated_top1=float((said == labels).mean()),
+    )
+    plans.save(trial.stem + ".plan.json", outcome.plan)
+    if not outcome.deployable or not runs_here(work.target):
+        return entry
+    with _engine(trial.stem, outcome, work.target, trial.options.threads) as engine:
+        got = measure.top1(np.concatenate([engine.infer(batch)[0] for batch in pictures]))
+    return entry._replace(
+        top1=float((got == labels).mean()),
+        agreement=float((got == said).mean()),
+        file_mib=os.path.getsize(trial.stem + ".onnx") / measure.MIB,
+    )
+
+
+def runs_here(target: Target) -> bool:
+    """Whether the target's engine is on this machine."""
+    return target.backend != "simulation" and importlib.util.find_spec(target.backend) is not None
+
+
+def _engine(stem: str, outcome: Outcome, target: Target, threads: int) -> Engine:
+    float_onnx = onnx_from_torch.onnx_from_graph(outcome.graph, bundle_from_torch.opset_of(target))
+    form = Quantized(outcome.plan, outcome.quantized)
+    onnx_model = bundle_from_torch.quantized_onnx(float_onnx, outcome.graph, form, target)
+    return _built(stem, onnx_model, target, threads)
+
+
+def _built(stem: str, model: onnx.ModelProto, target: Target, threads: int) -> Engine:
+    document.write_bytes(stem + ".onnx", model.SerializeToString())
+    backend = engines.get(target.backend)
+    backend.build(stem + ".onnx", stem + ".engine", target, None, threads)
+    return backend.open(stem + ".engine", threads)
+
+
+def _test(work: Work, args: argparse.Namespace) -> tuple[list[np.ndarray], np.ndarray]:
+    count = min(args.pictures or len(work.data.test), len(work.data.test))
+    pairs = list(batches(work.data.test, work.recipe, BATCH, sample(work.data.test, count, seed=2)))
+    return [values for values, _ in pairs], np.concatenate([labels for _, labels in pairs])
+
+
+def _timed(work: Work, args: argparse.Namespace, first: list[Trial], entries: list[Entry]) -> tuple[float, list[Entry]]:
+    """fp32's share right, and the entries with the times of the first seed's engines, all timed in turns."""
+    pictures, labels = _test(work, args)
+    graph = prepared(work.model, work.example)
+    if not runs_here(work.target):
+        said = measure.top1(answers(graph, [torch.from_numpy(batch) for batch in pictures]).numpy())
+        return float((said == labels).mean()), entries
+    stem = f"{args.out}/trials/fp32"
+    float_onnx = onnx_from_torch.onnx_from_graph(graph, bundle_from_torch.opset_of(work.target))
+    opened = {"fp32": _built(stem, float_onnx, work.target, args.threads)}
+    got = measure.top1(measure.answers(opened["fp32"], pictures, "answers of fp32"))
+    backend = engines.get(work.target.backend)
+    has_engine = {(entry.recipe, entry.seed) for entry in entries if entry.top1 is not None}
+    for trial in first:
+        if (trial.recipe, trial.seed) in has_engine:
+            opened[trial.recipe] = backend.open(trial.stem + ".engine", args.threads)
+    speeds = measure.interleaved(opened, pictures[0][:1], rounds=20)
+    for engine in opened.values():
+        engine.close()
+    timed = [
+        entry._replace(
+            p50_ms=speeds[entry.recipe].p50_ms, speedup=measure.speedup(speeds["fp32"], speeds[entry.recipe])
+        )
+        if entry.seed == 0 and entry.recipe in speeds
+        else entry
+        for entry in entries
+    ]
+    return float((got == labels).mean()), timed
+
+
+def _key(trial: Trial) -> str:
+    """What a kept entry depends on: a run with other options does not take it."""
+    ignored = ("recipes", "seeds", "workers", "cluster", "out", "json")
+    options = {name: value for name, value in sorted(vars(trial.options).items()) if name not in ignored}
+    options["weights_sha256"] = _digest(trial.options.weights) if trial.options.weights else None
+    text = json.dumps([trial.recipe, trial.seed, options], default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _digest(path: str) -> str | None:
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _kept(path: str, key: str) -> Entry | None:
+    """The entry an earlier run kept at ``path`` for the same options; None where there is none to trust."""
+    if not os.path.isfile(path):
+        return None
+    fields = document.load(path, ENTRY, ENTRY_VERSION)
+    same, body = fields.take("key", str) == key, fields.take("entry", dict)
+    entry = document.named(Entry, body, path, fields)
+    fields.done()
+    return entry if same else None
