@@ -79,8 +79,6 @@ class Checkpoints:
         facts: what the run is (steps, rates, precision).  Raises RecordError or ModelError, which
         name the file, when it is torn, no checkpoint, or of a run with other facts.
         """
-        for half in self.last.parent.glob(".half-*"):  # of a process killed while it wrote
-            half.unlink(missing_ok=True)
         if not self.resume or not self.last.exists():
             return None
         saved = Saved(*_open(self.last), self.last)
@@ -91,6 +89,11 @@ class Checkpoints:
             raise ModelError(f"{self.last} is of a training with {'; '.join(other)}", FOREIGN)
         self.best_score = saved.fields.take("best", float, None, optional=True)
         return saved
+
+    def clear(self) -> None:
+        """Remove what a process left that was killed while it wrote."""
+        for half in self.last.parent.glob(".half-*"):
+            half.unlink(missing_ok=True)
 
     def keep_best(self, model: nn.Module) -> None:
         """Score the model as it is after an epoch, and keep its weights if none were better."""

@@ -30,8 +30,10 @@ def join(device: str = "cpu") -> "Fabric | None":
     """
     if not torch.distributed.is_torchelastic_launched():
         return None
+    import logging
     import os
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     from lightning_fabric import Fabric
 
     here = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -56,6 +58,11 @@ class Processes:
     def wrapped(self, model: nn.Module) -> nn.Module:
         """What to call in place of ``model``, so that gradients are averaged."""
         return model if self.fabric is None else self.fabric.setup_module(model, move_to_device=False)
+
+    def wait(self) -> None:
+        """Go on when every process is here."""
+        if self.fabric is not None:
+            self.fabric.barrier()
 
     def share(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
         """This process's pictures of a batch, and the weight of their mean loss in the mean over processes.
@@ -89,11 +96,14 @@ class Processes:
 
     def gathered(self, states: States) -> States:
         """The generators of all processes: every tensor gets a first axis, one row a process."""
-        if self.count == 1:
+        if self.fabric is None:
             return {name: state[None] for name, state in states.items()}
-        assert self.fabric is not None
-        rows = {name: self.fabric.all_gather(state.to(self.fabric.device)) for name, state in states.items()}
-        return {name: torch.as_tensor(row, device="cpu") for name, row in rows.items()}
+        return {name: self._rows(state.to(self.fabric.device)).cpu() for name, state in states.items()}
+
+    def _rows(self, state: torch.Tensor) -> torch.Tensor:
+        rows = [torch.empty_like(state) for _ in range(self.count)]
+        torch.distributed.all_gather(rows, state)  # fabric's own warns of what it calls
+        return torch.stack(rows)
 
     def own(self, states: States) -> States:
         """This process's rows of what :meth:`gathered` gave."""

@@ -35,6 +35,7 @@ def restore(saved: States, device: torch.device) -> None:
     random.setstate((3, tuple(saved["python"].tolist()), None if math.isnan(gauss) else gauss))
     *keys, position, has_gauss = saved["numpy"].tolist()
     np.random.set_state(("MT19937", np.array(keys, np.uint32), position, has_gauss, saved["numpy_gauss"].item()))
-    torch.set_rng_state(saved["torch"])
+    # torch reads a state from where its storage begins: a row of a larger tensor must be copied.
+    torch.set_rng_state(saved["torch"].clone())
     if device.type == "cuda":
-        torch.cuda.set_rng_state(saved["cuda"], device)
+        torch.cuda.set_rng_state(saved["cuda"].clone(), device)

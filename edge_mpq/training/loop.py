@@ -125,7 +125,12 @@ class _Run:
     def begin(self, before_epoch: Hook | None) -> None:
         """Go on from the last checkpoint, where one is to be resumed."""
         self.runner = self.processes.wrapped(self.model)
-        saved = None if self.checkpoints is None else self.checkpoints.read(self.facts)
+        if self.checkpoints is None:
+            return
+        if self.processes.leads:
+            self.checkpoints.clear()
+        self.processes.wait()
+        saved = self.checkpoints.read(self.facts)
         if saved is None:
             return
         self.moment = saved.moment()
