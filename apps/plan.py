@@ -3,9 +3,11 @@
 import argparse
 
 import edge_mpq
-from apps import arguments
+from apps import arguments, half
 from apps.terminal import bar, finish, say
+from edge_mpq import transforms
 from edge_mpq.records import plan as plans
+from edge_mpq.simulation import prepared
 
 
 def main(argv: list[str]) -> int:
@@ -18,8 +20,13 @@ def main(argv: list[str]) -> int:
     arguments.add_json(parser)
     args = parser.parse_args(argv)
     work = arguments.work_of(args)
+    graph = prepared(work.model, work.example)
+    graph = transforms.apply_all(args.transform, graph, work.calibration, work.target, bar)
+    keep = half.harmed(graph, work.target, work.calibration, bar)
+    for name, why in keep.items():
+        say(f"{name} stays in fp32: {why}")
     made = edge_mpq.plan(
-        work.model,
+        graph,
         work.example,
         work.calibration,
         target=work.target,
@@ -30,6 +37,7 @@ def main(argv: list[str]) -> int:
         validation=work.validation() if "drop" in args.budget else None,
         observer=args.observer,
         transforms=args.transform,
+        keep=keep,
         progress=bar,
     )
     plans.save(args.out, made)

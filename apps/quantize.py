@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import edge_mpq
-from apps import arguments, measure
+from apps import arguments, half, measure
 from apps.arguments import Work
 from apps.data.batches import batches, sample
 from apps.layer_times import times_of
@@ -85,6 +85,9 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
         target.scheme.activation == "int8",
         bar,
     )
+    keep = half.harmed(graph, target, work.calibration, bar)
+    for name, why in keep.items():
+        say(f"{name} stays in fp32: {why}")
     lap("calibrate_s")
     runs_here = target.backend != "simulation" and importlib.util.find_spec(target.backend) is not None
     times, outside = None, 0.0
@@ -105,6 +108,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
         other_ms=outside,
         ranges=ranges,
         transforms=options.transforms,
+        keep=keep,
         progress=bar,
     )
     lap("plan_s")
@@ -119,7 +123,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     lap("quantize_s")
     uniform = None
     if target.has_int8:
-        pairs = menu_of(layers, target, ["fp32", "fp16", "w8a8"])
+        pairs = menu_of(layers, target, ["fp32", "fp16", "w8a8"], keep)
         choices = {name: Choice(*row[-1], why="uniform") for name, row in pairs.items()}
         plan = plans.uniform(layers, target, "int8", "int8")._replace(choices=choices, transforms=mixed_plan.transforms)
         uniform = quantized(plan)
@@ -128,7 +132,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     )
     _keep_frames(folder, work)
     lap("export_s")
-    table = cost_tables(layers, menu_of(layers, target, options.formats), target, times)["latency"]
+    table = cost_tables(layers, menu_of(layers, target, options.formats, keep), target, times)["latency"]
     rows = {
         "fp32": _rows(layers, plans.uniform(layers, target, "fp32", "fp32"), table),
         "model": _rows(layers, mixed_plan, table),

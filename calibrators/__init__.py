@@ -9,7 +9,7 @@ goes to ``engines.tensorrt.build(calibration=...)``.  It reads its ranges from `
 (calibrators/batches.py) on the board.  TensorRT 11 has no calibrators: there, and wherever
 the mix matters, export with Q/DQ.
 
-For boards without int8, fp16.py tells which layers half precision would harm.
+fp16.py tells which layers half precision would harm; the planner keeps those in fp32.
 """
 import sys
 

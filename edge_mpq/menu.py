@@ -1,6 +1,6 @@
 """Which formats each layer may take on a target."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from edge_mpq.cost import Menu, Pair
 from edge_mpq.eligibility import worth_int8
@@ -26,9 +26,12 @@ def parse(name: str) -> Pair:
     raise PlanError(f"there is no format {name!r}", "write w8a8, w4a8, ... or one of " + ", ".join(formats.FORMATS))
 
 
-def menu_of(layers: Sequence[LayerSpec], target: Target, names: Sequence[str] | None = None) -> Menu:
+def menu_of(
+    layers: Sequence[LayerSpec], target: Target, names: Sequence[str] | None = None, keep: Collection[str] = ()
+) -> Menu:
     """layer -> pairs it may take, widest first; ``names`` restricts them (``w8a8``, ``fp16``).
 
+    keep: layers that take fp32 and nothing else, with all that are tied to them offered it too.
     Raises PlanError when the target runs none of ``names``.
     """
     pairs = [parse(name) for name in names or USUAL]
@@ -38,7 +41,7 @@ def menu_of(layers: Sequence[LayerSpec], target: Target, names: Sequence[str] | 
         runnable = ", ".join(target.weight_formats)
         raise PlanError(f"{target.name} runs none of {asked}", f"it runs weights in {runnable}")
     runs.sort(key=lambda pair: (formats.get(pair[0]).bits, formats.get(pair[1]).bits), reverse=True)
-    menu = {layer.name: _without_kernel(layer, runs, target) for layer in layers}
+    menu = {layer.name: [FLOAT] if layer.name in keep else _without_kernel(layer, runs, target) for layer in layers}
     # A layer that must stay float takes those tied to it along.
     bound = {layer.tie for layer in layers if layer.tie is not None and menu[layer.name] == [FLOAT]}
     return {

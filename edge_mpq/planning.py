@@ -43,6 +43,7 @@ def plan(
     observer: str = "mse",
     ranges: RangeTable | None = None,
     transforms: Sequence[str] = (),
+    keep: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> PrecisionPlan:
     """Choose each layer's formats: least predicted harm within ``budget`` on ``target``.
@@ -54,7 +55,8 @@ def plan(
     that a drop is measured on.  times: measured ms of each layer by pair, from uniform engines;
     without it latency is the roofline's.  other_ms: measured time outside the layers.
     observer: the range rule.  ranges: of an earlier calibration, which is not repeated.
-    transforms: rewrites of the float model that come first, in order.
+    transforms: rewrites of the float model that come first, in order.  keep: layer -> why it
+    stays in fp32, whatever that costs.
 
     Raises PlanError when the budget cannot be met, ModelError and CalibrationError as their
     stages do.
@@ -63,7 +65,7 @@ def plan(
     graph = rewrites.apply_all(transforms, prepared(model, example_inputs), calibration, board, progress)
     layers = layers_of(graph)
     wanted = budgets.parse(budget)
-    menu = menus.menu_of(layers, board, formats)
+    menu = menus.menu_of(layers, board, formats, keep or {})
     ranges = ranges or ranges_of(
         graph, every_tensor(graph), calibration, observer, board.scheme.activation == "int8", progress
     )
@@ -76,7 +78,8 @@ def plan(
 
     def planned(extra: Sequence[allocators.Limit] = ()) -> PrecisionPlan:
         chosen = choose(score, [*limits, *extra], ties, loss)
-        choices = {name: Choice(*pair, why=_why(score[name], pair)) for name, pair in chosen.items()}
+        whys = {name: _why(score[name], pair) for name, pair in chosen.items()} | dict(keep or {})
+        choices = {name: Choice(*pair, why=whys[name]) for name, pair in chosen.items()}
         made = PrecisionPlan(
             fingerprint(layers), board.name, choices, str(wanted), sensitivity, allocator, transforms=tuple(transforms)
         )

@@ -7,8 +7,8 @@ from typing import Dict, NamedTuple, Set, Tuple
 
 # What moves or holds values and computes nothing that has a precision.
 WITHOUT_PRECISION = ("CONSTANT", "SHAPE", "SHUFFLE", "IDENTITY", "CAST", "QUANTIZE", "DEQUANTIZE", "FILL", "ASSERTION")
-# What fuses into the layer before it; left alone, it would take a float island back to half.
-FOLLOWS = ("ACTIVATION", "SCALE", "PARAMETRIC_RELU")
+# What fuses into a layer before it; left alone, it would take a float island back to half.
+FOLLOWS = ("ACTIVATION", "SCALE", "PARAMETRIC_RELU", "ELEMENTWISE")
 WEIGHTED = ("CONVOLUTION", "DECONVOLUTION", "FULLY_CONNECTED", "MATRIX_MULTIPLY")
 FLOATS = ("FLOAT", "HALF", "BF16")
 
@@ -83,7 +83,8 @@ def hints(layers, plan, calibrated):
             if wanted == "fp32":
                 islands.update(output.name for output in layer.outputs)
     for index, layer in enumerate(layers):  # in the network's order, so that a chain is followed to its end
-        follows = layer.kind in FOLLOWS and layer.inputs and layer.inputs[0] in islands
+        # A sum with one float summand is float: what it holds may not fit in half.
+        follows = layer.kind in FOLLOWS and not islands.isdisjoint(layer.inputs)
         if follows and index not in precisions and _computes(layer):
             precisions[index] = "fp32"
             islands.update(output.name for output in layer.outputs)

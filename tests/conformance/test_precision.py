@@ -49,6 +49,14 @@ def test_a_float_island_keeps_what_fuses_into_it() -> None:
     assert found == [Hint(0, "fp32", (0,)), Hint(1, "fp32", (0,)), Hint(2, "fp32", (0,)), Hint(5, "fp16", (0,))]
 
 
+def test_a_sum_of_which_one_summand_is_float_is_float() -> None:
+    add = Layer("add", "ELEMENTWISE", ("conv2:0", "conv1:0"), (Output("add:0", "FLOAT", False),))
+    layers = [_layer("conv1", "CONVOLUTION", "input"), _layer("conv2", "CONVOLUTION", "conv1:0"), add]
+    mixed = precision.hints(layers, _plan(conv1="fp32", conv2="fp16"), False)
+    assert mixed == [Hint(0, "fp32", (0,)), Hint(1, "fp16", (0,)), Hint(2, "fp32", (0,))]
+    assert len(precision.hints(layers, _plan(conv1="fp16", conv2="fp16"), False)) == 2
+
+
 def test_what_computes_nothing_gets_no_hint() -> None:
     layers = [
         _layer("conv_shape", "SHAPE", "input", "INT32"),
