@@ -35,6 +35,7 @@ def onnx_from_graph(graph: fx.GraphModule, opset: int) -> onnx.ModelProto:
     model: onnx.ModelProto = program.model_proto
     origins = _origins(program.exported_program)
     _name_nodes(model, graph, origins)
+    _rename_input(model, ir.inputs(graph).name)
     _rename_values(model, {name: original for original, name in _results(origins).items()})
     _forget_origins(model)
     if opset < NEWEST_OPSET:
@@ -81,6 +82,14 @@ def _origins(program: torch.export.ExportedProgram) -> dict[str, str]:
 def _results(origins: dict[str, str]) -> dict[str, str]:
     """traced node -> the last node it was decomposed into, which is its result."""
     return {original: name for name, original in origins.items()}
+
+
+def _rename_input(model: onnx.ModelProto, name: str) -> None:
+    """Call the input as the graph does: the exporter calls it like the argument, which may be a Python name."""
+    entry = model.graph.input[0]
+    for node in model.graph.node:
+        node.input[:] = [name if value == entry.name else value for value in node.input]
+    entry.name = name
 
 
 def _rename_values(model: onnx.ModelProto, names: dict[str, str]) -> None:

@@ -39,6 +39,18 @@ def test_it_computes_the_model_for_any_batch(kind):
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
 
 
+def test_the_input_is_called_as_in_the_graph_whatever_the_argument_is_called():
+    # forward(input): a Python builtin, which the graph writes input_1 and the exporter input.
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    graph = simulation.prepared(model, toys.pictures(1))
+    written = onnx_from_torch.onnx_from_graph(graph, onnx_from_torch.NEWEST_OPSET)
+    assert [entry.name for entry in written.graph.input] == [ir.inputs(graph).name] == ["input_1"]
+    assert written.graph.node[0].input[0] == "input_1"
+    x = toys.pictures(3)
+    with torch.no_grad():
+        assert np.abs(exported.answers(written, x) - model.eval()(x).numpy()).max() < 1e-5
+
+
 @every_toy
 def test_layers_are_nodes_of_their_name_and_every_name_is_unique(kind):
     model = exported.float_onnx(kind)
