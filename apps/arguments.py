@@ -11,9 +11,12 @@ from apps.data import DataSet
 from apps.data.batches import batches, sample
 from apps.data.calibration import Calibration, labelled
 from apps.data.opening import open_data
+from apps.stream.run import above_zero
 from apps.terminal import say
+from edge_mpq import allocators, menu, observers, rounding, sensitivity, transforms
+from edge_mpq import budget as budgets
 from edge_mpq.engines.inputs import FITS, Recipe
-from edge_mpq.errors import UsageError
+from edge_mpq.errors import EdgeMpqError, UsageError
 from edge_mpq.loading import load_model
 from edge_mpq.records import target as targets
 from edge_mpq.records.target import Target
@@ -72,7 +75,14 @@ def add_task(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="cpu-x86-vnni", metavar="T", help="one of " + ", ".join(targets.names()))
     parser.add_argument("--budget", default="size<=0.25x", metavar="B", help="for example size<=5bits,drop<=0.5%%")
     parser.add_argument("--formats", nargs="+", metavar="F", help="formats to choose from, such as w8a8 w4a8 fp32")
-    parser.add_argument("--calibration", type=int, default=512, metavar="N", help="pictures to calibrate on (512)")
+    add_calibration(parser)
+
+
+def add_calibration(parser: argparse.ArgumentParser) -> None:
+    """--calibration."""
+    parser.add_argument(
+        "--calibration", type=above_zero(int), default=512, metavar="N", help="pictures to calibrate on (512)"
+    )
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +95,28 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rounding", default="feedback", metavar="R", help="feedback, nearest or module.path")
     parser.add_argument("--observer", default="mse", metavar="O", help="minmax, percentile, entropy or mse")
+
+
+def check_plan(args: argparse.Namespace) -> None:
+    """Look up all that :func:`add_plan` lets a person name, before minutes of work; every fault is told at once."""
+    named = [
+        (budgets.parse, [args.budget]),
+        (menu.parse, args.formats or []),
+        (sensitivity.get, [args.sensitivity]),
+        (allocators.get, [args.allocator]),
+        (transforms.get, args.transform),
+        (rounding.get, [args.rounding]),
+        (observers.get, [args.observer]),
+    ]
+    faults = []
+    for look_up, names in named:
+        for name in names:
+            try:
+                look_up(name)
+            except EdgeMpqError as error:
+                faults.append(error)
+    if faults:
+        raise faults[0] if len(faults) == 1 else UsageError("; ".join(map(str, faults)))
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -109,8 +141,6 @@ def recipe_of(args: argparse.Namespace, data: DataSet) -> Recipe:
 def work_of(args: argparse.Namespace) -> Work:
     """Load what the arguments of :func:`add_model`, :func:`add_data` and :func:`add_plan` name."""
     target = targets.get(args.target)
-    if args.calibration < 1:
-        raise UsageError(f"--calibration {args.calibration}", "give one picture at least")
     data = open_data(args.data)
     recipe = recipe_of(args, data)
     model = load_model(args.model, args.weights)

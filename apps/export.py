@@ -5,6 +5,7 @@ import os
 
 import edge_mpq
 from apps import arguments
+from apps.quantize import keep_frames
 from apps.terminal import bar, finish, say
 from edge_mpq import graph as ir
 from edge_mpq import transforms
@@ -21,7 +22,7 @@ def main(argv: list[str]) -> int:
     arguments.add_model(parser)
     arguments.add_data(parser)
     parser.add_argument("--plan", required=True, metavar="FILE", help="a plan.json of edge-mpq plan")
-    parser.add_argument("--calibration", type=int, default=512, metavar="N", help="pictures to calibrate on (512)")
+    arguments.add_calibration(parser)
     parser.add_argument("--observer", default="mse", metavar="O", help="minmax, percentile, entropy or mse")
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle to write")
     parser.add_argument("--script", metavar="FILE", help="also write a trtexec script that builds the engine")
@@ -34,9 +35,11 @@ def main(argv: list[str]) -> int:
         plan.transforms, prepared(work.model, work.example), work.calibration, work.target, bar
     )
     model, ranges = edge_mpq.quantize(graph, plan, work.calibration, args.observer, progress=bar)
+    task, form = bundle_from_torch.task_of(graph), Quantized(plan, model)
     bundle = bundle_from_torch.write(
-        args.out, work.title, graph, Quantized(plan, model), None, work.target, ranges, work.recipe, work.data.classes
+        args.out, work.title, graph, form, None, work.target, ranges, work.recipe, work.data.classes, task
     )
+    keep_frames(args.out, work)
     if args.script is not None:
         entry = ir.inputs(graph)
         text = trtexec_from_plan.script(bundle.files["model"], plan, work.target, shapes={entry.name: ir.shape(entry)})

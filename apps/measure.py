@@ -7,16 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from apps.board_bench import nominal_weights
 from apps.stream.engine_from_bundle import open_engine
 from apps.terminal import bar, say
 from edge_mpq.engines.base import Engine
 from edge_mpq.engines.onnxruntime import device
+from edge_mpq.records import plan as plan_record
 from edge_mpq.records.bundle import Bundle
+from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.report import LayerRow, Variant
 
 # Report name of each role of a bundle, in the order of the report.
 VARIANTS = {"fp32": "fp32", "int8": "int8", "model": "mixed"}
 MIB = 2.0**20
+# A 99th percentile of so many medians is not the engine's doing.
+BUSY = 4
 
 
 class Speed(NamedTuple):
@@ -103,18 +108,19 @@ def variants(
     """
     said = {role: top1(answers(engine, pictures, f"answers of {role}")) for role, engine in engines.items()}
     speeds = interleaved(engines, pictures[0][:1], rounds)
+    plan = plan_record.load(os.path.join(folder, bundle.files["plan"])) if "plan" in bundle.files else None
     made = []
     for role, engine in engines.items():
         plan_rows = rows.get(role, [])
         profile = {item.layer: item.ms for item in engine.profile(pictures[0][:1])}
-        weights = sum(row.weights for row in plan_rows) or 1
-        bits = sum(row.weights * _bits(row.asked) for row in plan_rows) / weights
+        size = os.path.getsize(os.path.join(folder, bundle.files[role]))
+        weight_mib, bits = _weights(role, plan_rows, plan, size)
         agreed = simulated.get(role) if simulated else None
         made.append(
             Variant(
                 name=VARIANTS[role],
-                file_mib=os.path.getsize(os.path.join(folder, bundle.files[role])) / MIB,
-                weight_mib=weights * bits / 8 / MIB,
+                file_mib=size / MIB,
+                weight_mib=weight_mib,
                 weight_bits=bits,
                 p50_ms=speeds[role].p50_ms,
                 p99_ms=speeds[role].p99_ms,
@@ -132,7 +138,18 @@ def variants(
                 ],
             )
         )
+    if any(variant.p99_ms > BUSY * variant.p50_ms for variant in made):
+        say("something else kept this machine busy while it was timed: measure again before you quote a speed")
     return made
+
+
+def _weights(role: str, rows: Sequence[LayerRow], plan: PrecisionPlan | None, file_bytes: int) -> tuple[float, float]:
+    """(MiB, mean bits) of a role's weights at their nominal width; by the plan where the rows do not count them."""
+    count = sum(row.weights for row in rows)
+    if not count:
+        return nominal_weights(role, plan, file_bytes)
+    bits = sum(row.weights * _bits(row.asked) for row in rows) / count
+    return count * bits / 8 / MIB, bits
 
 
 def _bits(short: str) -> int:

@@ -19,6 +19,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", default="plan.json", metavar="FILE", help="where to write the plan (plan.json)")
     arguments.add_json(parser)
     args = parser.parse_args(argv)
+    arguments.check_plan(args)
     work = arguments.work_of(args)
     graph = prepared(work.model, work.example)
     graph = transforms.apply_all(args.transform, graph, work.calibration, work.target, bar)

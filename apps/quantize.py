@@ -23,8 +23,8 @@ from apps import arguments, half, measure
 from apps.arguments import Work
 from apps.data.batches import batches, sample
 from apps.layer_times import times_of
+from apps.stream.run import above_zero
 from apps.terminal import bar, finish, say
-from edge_mpq import graph as ir
 from edge_mpq import transforms
 from edge_mpq.calibration import ranges_of
 from edge_mpq.cost import CostTable
@@ -75,7 +75,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     target = work.target
     graph = transforms.apply_all(options.transforms, prepared(work.model, work.example), work.calibration, target, bar)
     layers = layers_of(graph)
-    task = "segment" if len(ir.shape(ir.outputs(graph))) == 3 else "classify"
+    task = bundle_from_torch.task_of(graph)
     lap("trace_s")
     ranges = ranges_of(
         graph,
@@ -130,7 +130,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     bundle = bundle_from_torch.write(
         folder, work.title, graph, mixed, uniform, target, ranges, work.recipe, work.data.classes, task
     )
-    _keep_frames(folder, work)
+    keep_frames(folder, work)
     lap("export_s")
     table = cost_tables(layers, menu_of(layers, target, options.formats, keep), target, times)["latency"]
     rows = {
@@ -182,7 +182,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     return report
 
 
-def _keep_frames(folder: str, work: Work) -> None:
+def keep_frames(folder: str, work: Work) -> None:
     """A few test pictures beside the bundle, for the board to time on and to show."""
     os.makedirs(os.path.join(folder, "frames"), exist_ok=True)
     for number, index in enumerate(sample(work.data.test, min(FRAMES, len(work.data.test)), seed=3)):
@@ -235,9 +235,10 @@ def main(argv: list[str]) -> int:
     arguments.add_data(parser)
     arguments.add_plan(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle to write")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the engine (1)")
+    parser.add_argument("--threads", type=above_zero(int), default=1, metavar="N", help="threads of the engine (1)")
     arguments.add_json(parser)
     args = parser.parse_args(argv)
+    arguments.check_plan(args)
     work = arguments.work_of(args)
     options = Options(
         args.budget,

@@ -111,7 +111,9 @@ def _suggest(verb):
 
 def _describe(error):
     text = error.strerror or str(error)
-    return "{}: {}".format(error.filename, text) if error.filename else text
+    # A rename has two names: that of our temporary file, and the one that was asked for.
+    name = error.filename2 or error.filename
+    return "{}: {}".format(name, text) if name else text
 
 
 def _mend(error):

@@ -14,6 +14,7 @@ import onnx
 from torch import fx
 
 from calibrators import cache
+from edge_mpq import graph as ir
 from edge_mpq.engines import inputs
 from edge_mpq.engines.inputs import Recipe, fingerprint
 from edge_mpq.errors import ExportError
@@ -43,6 +44,11 @@ class Quantized(NamedTuple):
 
     plan: PrecisionPlan
     model: fx.GraphModule
+
+
+def task_of(graph: fx.GraphModule) -> str:
+    """How the outputs are to be read: ``segment`` for scores [K, H, W] of a picture, else ``classify``."""
+    return "segment" if len(ir.shape(ir.outputs(graph))) == 3 else "classify"
 
 
 def opset_of(target: Target) -> int:
@@ -76,7 +82,7 @@ def write(
     ranges: RangeTable,
     recipe: Recipe,
     classes: list[str],
-    task: str = "classify",
+    task: str,
 ) -> bundles.Bundle:
     """Write the bundle of ``mixed`` (and of ``uniform``, to compare) to ``folder``; the sealed Bundle.
 

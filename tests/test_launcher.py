@@ -124,6 +124,7 @@ def test_a_stage_gets_its_arguments_and_gives_the_exit_code(as_stage: Callable[[
         (OSError(errno.ENOSPC, "No space left on device", "a.onnx"), 2, "a.onnx: No space left on device; free some"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "PermissionError: /x: Permission denied; choose"),
         (FileNotFoundError(errno.ENOENT, "No such file", "w.pt"), 2, "FileNotFoundError: w.pt: No such file; check"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "/x/.half-1", None, "/x/out"), 2, "/x/out: Is a directory"),
         (MemoryError(), 2, "MemoryError: out of memory"),
         (ModuleNotFoundError("no torch", name="torch"), 2, "plan needs the Python module 'torch'"),
         (KeyboardInterrupt(), 130, ""),

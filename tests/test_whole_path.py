@@ -94,6 +94,39 @@ def test_plan_then_export_then_build(place: Path) -> None:
     assert main(["build", str(place / "exported"), "--json"]) == 0
     assert (place / "exported" / "engines" / "model.engine").is_file()
     assert plans.load(place / "plan.json").choices == plans.load(place / "exported" / "plan.json").choices
+    assert len(list((place / "exported" / "frames").iterdir())) == 8
+
+
+def test_what_export_wrote_can_be_measured(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "bundle", tmp_path / "exported")
+    (tmp_path / "exported" / "report.json").unlink()
+    assert main(["bench", str(tmp_path / "exported"), "--data", str(place / "data.npz"), "--rounds", "2"]) == 0
+    made = {variant.name: variant for variant in reports.load(tmp_path / "exported" / "report.json").variants}
+    known = {variant.name: variant for variant in reports.load(place / "bundle" / "report.json").variants}
+    for name, variant in made.items():
+        assert variant.weight_bits == pytest.approx(known[name].weight_bits)
+        assert variant.weight_mib == pytest.approx(known[name].weight_mib)
+    rows = {row.layer: (row.asked, row.got, row.why) for row in known["mixed"].layers}
+    assert {row.layer: (row.asked, row.got, row.why) for row in made["mixed"].layers} == rows
+    assert all(row.measured_ms is not None for row in made["mixed"].layers)
+
+
+def test_names_are_looked_up_before_any_work_and_all_of_them(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.arguments.work_of", lambda args: pytest.fail("work was begun"))
+    wrong = ["--rounding", "up", "--observer", "eye", "--allocator", "chance", "--sensitivity", "none"]
+    assert main([*quantize(place, place / "never"), *wrong, "--budget", "size<=two", "--formats", "w9a9"]) == 2
+    said = capsys.readouterr().err
+    for name in ("'up'", "'eye'", "'chance'", "'none'", "'size<=two'", "'w9a9'"):
+        assert name in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--rounds", "--threads"])
+@pytest.mark.parametrize("value", ["0", "-3", "two"])
+def test_counts_are_above_zero(place: Path, option: str, value: str) -> None:
+    assert main(["bench", str(place / "bundle"), "--data", str(place / "data.npz"), option, value]) == 2
 
 
 def test_a_nano_gets_no_quantize_nodes_and_its_parser_s_opset(place: Path) -> None:

@@ -136,12 +136,12 @@ def _parser():
         help="0 or /dev/video0, csi://0, usb:///dev/video0, rtsp://..., a video, a folder of pictures, "
         "a GStreamer pipeline, or synthetic",
     )  # fmt: skip
-    parser.add_argument("--fps", type=_above_zero(float), help="play what is no camera as one of this rate")
+    parser.add_argument("--fps", type=above_zero(float), help="play what is no camera as one of this rate")
     parser.add_argument("--engine", choices=("model", "fp32"), default="model", help="which of the bundle's (model)")
     parser.add_argument("--backend", help="run on another backend than the target's: onnxruntime, openvino, replay")
-    parser.add_argument("--threads", type=_above_zero(int), default=1, help="of the engine and of OpenCV (1)")
-    parser.add_argument("--frames", type=_above_zero(int), metavar="N", help="stop after N frames")
-    parser.add_argument("--seconds", type=_above_zero(float), metavar="T", help="stop after T seconds")
+    parser.add_argument("--threads", type=above_zero(int), default=1, help="of the engine and of OpenCV (1)")
+    parser.add_argument("--frames", type=above_zero(int), metavar="N", help="stop after N frames")
+    parser.add_argument("--seconds", type=above_zero(float), metavar="T", help="stop after T seconds")
     parser.add_argument("--headless", action="store_true", help="open no window")
     parser.add_argument("--video", metavar="OUT.mp4", help="write the frames with their overlay")
     parser.add_argument("--jsonl", metavar="OUT.jsonl", help="write one JSON object a frame")
@@ -150,7 +150,9 @@ def _parser():
     return parser
 
 
-def _above_zero(kind):
+def above_zero(kind):
+    """The reader of an option that takes an int or a float above 0."""
+
     def parse(text):
         value = kind(text)
         if not 0 < value < 1e9:

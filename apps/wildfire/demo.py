@@ -46,7 +46,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="edge-mpq demo", description=__doc__.split(": ", 1)[1])
     parser.add_argument("--out", default="runs/demo", metavar="DIR", help="where to write (runs/demo)")
     parser.add_argument("--photos", metavar="DIR", help="real photographs in Fire/ and No_Fire/, to measure on as well")
-    parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="pictures and epochs times X (1)")
+    parser.add_argument(
+        "--scale", type=stream.above_zero(float), default=1.0, metavar="X", help="pictures and epochs times X (1)"
+    )
     parser.add_argument("--json", action="store_true", help="one line of results on stdout")
     args = parser.parse_args(argv)
     started = time.perf_counter()
