@@ -22,7 +22,8 @@ import edge_mpq
 from apps import arguments, half, measure
 from apps.arguments import Work
 from apps.data.batches import batches, sample
-from apps.layer_times import times_of
+from apps.latency_loop import Round
+from apps.planned import planned
 from apps.stream.run import above_zero
 from apps.terminal import bar, finish, say
 from edge_mpq import transforms
@@ -90,27 +91,19 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
         say(f"{name} stays in fp32: {why}")
     lap("calibrate_s")
     runs_here = target.backend != "simulation" and importlib.util.find_spec(target.backend) is not None
-    times, outside = None, 0.0
-    if runs_here:
-        times, outside = times_of(graph, target, ranges, options.threads, progress=bar)
-        lap("time_layers_s")
-    mixed_plan = edge_mpq.plan(
+    chosen_by = planned(
+        work,
         graph,
-        work.example,
-        work.calibration,
-        target=target,
-        budget=options.budget,
-        sensitivity=options.sensitivity,
-        allocator=options.allocator,
-        formats=options.formats,
-        validation=work.validation() if "drop" in options.budget else None,
-        times=times,
-        other_ms=outside,
-        ranges=ranges,
-        transforms=options.transforms,
-        keep=keep,
-        progress=bar,
+        ranges,
+        keep,
+        runs_here,
+        options.budget,
+        options.sensitivity,
+        options.allocator,
+        options.formats,
+        options.threads,
     )
+    mixed_plan, timing = chosen_by.plan, chosen_by.timing
     lap("plan_s")
 
     def quantized(plan: PrecisionPlan) -> Quantized:
@@ -132,7 +125,9 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     )
     keep_frames(folder, work)
     lap("export_s")
-    table = cost_tables(layers, menu_of(layers, target, options.formats, keep), target, times)["latency"]
+    table = cost_tables(layers, menu_of(layers, target, options.formats, keep), target, timing and timing.times)[
+        "latency"
+    ]
     rows = {
         "fp32": _rows(layers, plans.uniform(layers, target, "fp32", "fp32"), table),
         "model": _rows(layers, mixed_plan, table),
@@ -173,13 +168,22 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
             "test_pictures": len(chosen),
             "planned_weight_bits": mixed_plan.predicted["weight_bits"],
             "planned_size_mib": mixed_plan.predicted["size_mib"],
-            "planned_latency_ms": mixed_plan.predicted["latency_ms"] + outside,
+            "planned_latency_ms": mixed_plan.predicted["latency_ms"],
+            **_rounds(chosen_by.rounds),
             **facts,
         },
         commands=commands,
     )
     reports.save(f"{folder}/report.json", report)
     return report
+
+
+def _rounds(rounds: Sequence[Round]) -> dict[str, float]:
+    """How planning on measured times went, for a budget of latency."""
+    if not rounds:
+        return {}
+    best = rounds[-1]
+    return {"latency_rounds": len(rounds), "foretold_ms": best.planned_ms, "settled_ms": best.measured_ms}
 
 
 def keep_frames(folder: str, work: Work) -> None:

@@ -11,9 +11,10 @@ A budget is terms joined by commas, each a quantity once.  A plan must keep all 
 import math
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
-from edge_mpq.allocators import Limit
+from edge_mpq.allocators import ChangeTable, Limit
 from edge_mpq.cost import CostTable, Pair
 from edge_mpq.errors import PlanError
 from edge_mpq.records.layer import LayerSpec
@@ -86,14 +87,19 @@ def _fault(term: Term) -> str:
 
 
 def limits(
-    budget: Budget, layers: Sequence[LayerSpec], tables: Mapping[str, CostTable], other_ms: float = 0.0
+    budget: Budget,
+    layers: Sequence[LayerSpec],
+    tables: Mapping[str, CostTable],
+    other_ms: float = 0.0,
+    changes: ChangeTable = MappingProxyType({}),
 ) -> list[Limit]:
     """The terms that allocators can hold, as limits on sums of layer costs; ``drop`` is not among them.
 
     tables: ``size`` in MiB at nominal bits, ``latency`` in ms, ``bitops`` in GBOPs, as the
     cost models make them.  A term in ``x`` needs the (fp32, fp32) entry of every layer.
     other_ms: time of a picture outside these layers, which no choice of formats changes;
-    it counts against the latency allowed.  Raises PlanError when a table, an fp32 entry or any
+    it counts against the latency allowed.  changes: what neighbours of unlike formats cost in ms.
+    Raises PlanError when a table, an fp32 entry or any
     time for the layers is missing.
     """
     made = []
@@ -114,7 +120,7 @@ def limits(
                 f"budget {term} allows {most:.4g} ms, and {fixed:.4g} ms pass outside the layers", "allow more"
             )
         what = str(term) if term.unit == _TABLE_UNIT[term.quantity] else f"{term} (in {_TABLE_UNIT[term.quantity]})"
-        made.append(Limit(table, most - fixed, what))
+        made.append(Limit(table, most - fixed, what, changes if term.quantity == "latency" else {}))
     return made
 
 

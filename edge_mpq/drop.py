@@ -1,9 +1,8 @@
 """The cheapest plan whose accuracy drop, measured on held-out data, stays within a bound.
 
-Bisection over the size budget, as the accuracy falls with it: the search looks at one
-half of the validation data, and its answer must hold on the other half, which the
-search never saw; where it does not, the next larger size is taken.  Bisection inside an
-accuracy range follows Schaefer et al., arXiv 2306.04879.
+The search looks at one half of the validation data, and its answer must hold on the other
+half, which the search never saw; where it does not, the next dearer plan is taken.  Allocators
+search as they know to, or else it is bisection over the size budget, as the accuracy falls with it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -39,21 +38,50 @@ def share_right(model: nn.Module, batches: Sequence) -> float:
     return right / total
 
 
+# Accuracy of a plan, and the least it may be -> plans that reach it, each cheaper than the one before.
+Candidates = Callable[[Callable[[PrecisionPlan], float], float], list[PrecisionPlan]]
+
+
+def by_size(planned: Callable[[Sequence[Limit]], PrecisionPlan], sizes: CostTable, progress: Progress) -> Candidates:
+    """Bisection over the size budget; ``planned`` makes the best plan under further limits."""
+    least = sum(min(row.values()) for row in sizes.values())
+    most = sum(max(row.values()) for row in sizes.values())
+
+    def at(position: float) -> PrecisionPlan:
+        return planned([Limit(sizes, least + (most - least) * position, f"size within {position:.0%} of its span")])
+
+    def candidates(accuracy: Callable[[PrecisionPlan], float], enough: float) -> list[PrecisionPlan]:
+        low, high, passing = 0.0, 1.0, [at(1.0)]
+        for _ in progress(range(STEPS), "searching the cheapest plan"):
+            middle = (low + high) / 2
+            try:
+                made = at(middle)
+                kept = accuracy(made) >= enough
+            except PlanError:  # ties and other limits may leave no plan so small
+                kept = False
+            if kept:
+                high = middle
+                passing.append(made)
+            else:
+                low = middle
+        return passing
+
+    return candidates
+
+
 def cheapest_within(
     drop: float,
-    planned: Callable[[Sequence[Limit]], PrecisionPlan],
+    candidates: Candidates,
     graph: fx.GraphModule,
     target: Target,
     ranges: RangeTable,
     calibration: Iterable,
     validation: Iterable,
-    sizes: CostTable,
-    progress: Progress,
 ) -> PrecisionPlan:
-    """The smallest plan that loses at most ``drop`` (a share, 0.005 is half a point) of top-1.
+    """The cheapest of ``candidates`` that loses at most ``drop`` (a share, 0.005 is half a point) of top-1.
 
-    planned: makes the best plan under further limits.  Raises PlanError when even the
-    largest plan loses more on the held-out half, or the validation data is too small to
+    Its ``predicted`` says how many whole models were tried.  Raises PlanError when even the
+    first candidate loses more on the held-out half, or the validation data is too small to
     tell so small a drop.
     """
     batches = list(validation)
@@ -65,29 +93,16 @@ def cheapest_within(
         )
     search, held_out = batches[::2], batches[1::2]
     floors = share_right(graph, search) - drop, share_right(graph, held_out) - drop
-    least = sum(min(row.values()) for row in sizes.values())
-    most = sum(max(row.values()) for row in sizes.values())
+    trials = 0
 
-    def trial(position: float) -> tuple[PrecisionPlan, nn.Module]:
-        made = planned([Limit(sizes, least + (most - least) * position, f"size within {position:.0%} of its span")])
-        return made, quantize(graph, made, calibration, ranges=ranges)[0]
+    def accuracy(made: PrecisionPlan, on: Sequence = search) -> float:
+        nonlocal trials
+        trials += 1
+        return share_right(quantize(graph, made, calibration, ranges=ranges)[0], on)
 
-    low, high, passing = 0.0, 1.0, [1.0]
-    for _ in progress(range(STEPS), "searching the cheapest plan"):
-        middle = (low + high) / 2
-        try:
-            kept = share_right(trial(middle)[1], search) >= floors[0]
-        except PlanError:  # ties and other limits may leave no plan so small
-            kept = False
-        if kept:
-            high = middle
-            passing.append(middle)
-        else:
-            low = middle
-    for position in reversed(passing):
-        made, model = trial(position)
-        if share_right(model, held_out) >= floors[1]:
-            return made
+    for made in reversed(candidates(accuracy, floors[0])):
+        if accuracy(made, held_out) >= floors[1]:
+            return made._replace(predicted={**made.predicted, "trials": trials})
     raise PlanError(
         f"no plan for {target.name} stays within a drop of {drop:.2%} on held-out data",
         "allow a larger drop, or let layers stay fp32 (--formats fp32 w8a8)",

@@ -1,6 +1,6 @@
 """The planner: model, target and budget in, PrecisionPlan out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +10,11 @@ from edge_mpq import allocators, cost, sensitivity
 from edge_mpq import budget as budgets
 from edge_mpq import menu as menus
 from edge_mpq import transforms as rewrites
-from edge_mpq.allocators import ScoreTable
+from edge_mpq.allocators import ScoreTable, Searching
 from edge_mpq.calibration import few, ranges_of
 from edge_mpq.cost import CostTable, Pair
-from edge_mpq.drop import cheapest_within
+from edge_mpq.cost.measured import Timing
+from edge_mpq.drop import Candidates, by_size, cheapest_within
 from edge_mpq.errors import PlanError
 from edge_mpq.evaluator import Evaluator
 from edge_mpq.layers import layers_of
@@ -38,10 +39,10 @@ def plan(
     allocator: str = "milp",
     formats: Sequence[str] | None = None,
     validation: Iterable | None = None,
-    times: Mapping[Pair, Mapping[str, float]] | None = None,
-    other_ms: float = 0.0,
+    timing: Timing | None = None,
     observer: str = "mse",
     ranges: RangeTable | None = None,
+    scores: ScoreTable | None = None,
     transforms: Sequence[str] = (),
     keep: Mapping[str, str] | None = None,
     progress: Progress = silent,
@@ -52,9 +53,9 @@ def plan(
     once, so a list and not a generator.  budget: ``size<=5bits``, ``latency<=0.6x``,
     ``drop<=0.5%`` or several with commas (edge_mpq.budget).  formats: short names to choose
     from (``w4a8``), all the target stores by default.  validation: (inputs, labels) batches
-    that a drop is measured on.  times: measured ms of each layer by pair, from uniform engines;
-    without it latency is the roofline's.  other_ms: measured time outside the layers.
-    observer: the range rule.  ranges: of an earlier calibration, which is not repeated.
+    that a drop is measured on.  timing: what engines took on the target; without it latency is
+    the roofline's.  observer: the range rule.  ranges, scores: of an earlier calibration or
+    sensitivity, which then is not repeated.
     transforms: rewrites of the float model that come first, in order.  keep: layer -> why it
     stays in fp32, whatever that costs.
 
@@ -69,21 +70,31 @@ def plan(
     ranges = ranges or ranges_of(
         graph, every_tensor(graph), calibration, observer, board.scheme.activation == "int8", progress
     )
-    score = _method(sensitivity).scores(graph, menu, few(calibration), ranges, board, progress)
-    choose = allocators.get(allocator).allocate
+    score = scores or _method(sensitivity).scores(graph, menu, few(calibration), ranges, board, progress)
+    method = allocators.get(allocator)
     loss = Evaluator(graph, board, ranges, few(calibration)).harm()
-    tables = cost_tables(layers, menu, board, times)
-    limits = budgets.limits(wanted, layers, tables, other_ms)
+    tables = cost_tables(layers, menu, board, timing.times if timing else None)
+    timed = timing or Timing({})
+    limits = budgets.limits(wanted, layers, tables, timed.other_ms, timed.changes)
     ties = _ties(layers)
 
     def planned(extra: Sequence[allocators.Limit] = ()) -> PrecisionPlan:
-        chosen = choose(score, [*limits, *extra], ties, loss)
+        chosen = method.allocate(score, [*limits, *extra], ties, loss)
+        broken = [limit.what for limit in limits if not limit.holds(chosen)]
+        if broken:
+            raise PlanError(
+                f"the plan of {allocator} breaks {', '.join(broken)} by its changes of format",
+                "use the milp allocator, which counts them",
+            )
+        return made_of(chosen)
+
+    def made_of(chosen: Mapping[str, Pair]) -> PrecisionPlan:
         whys = {name: _why(score[name], pair) for name, pair in chosen.items()} | dict(keep or {})
         choices = {name: Choice(*pair, why=whys[name]) for name, pair in chosen.items()}
         made = PrecisionPlan(
             fingerprint(layers), board.name, choices, str(wanted), sensitivity, allocator, transforms=tuple(transforms)
         )
-        return made._replace(predicted=predict(made, layers, tables, score))
+        return made._replace(predicted=predict(made, layers, tables, score, timed))
 
     drop = wanted.drop()
     if drop is None:
@@ -92,7 +103,27 @@ def plan(
         raise PlanError(
             f"budget {wanted} speaks of accuracy, and there is no validation data", "give validation batches"
         )
-    return cheapest_within(drop, planned, graph, board, ranges, calibration, validation, tables["size"], progress)
+    candidates = by_size(planned, tables["size"], progress)
+    if isinstance(method, Searching):
+        candidates = _searched(method, score, limits, ties, made_of, progress)
+    return cheapest_within(drop, candidates, graph, board, ranges, calibration, validation)
+
+
+def _searched(
+    method: Searching,
+    score: ScoreTable,
+    limits: Sequence[allocators.Limit],
+    ties: Sequence[Sequence[str]],
+    made_of: Callable[[Mapping[str, Pair]], PrecisionPlan],
+    progress: Progress,
+) -> Candidates:
+    """The plans an allocator meets in its own search that also keep all ``limits``."""
+
+    def candidates(accuracy: Callable[[PrecisionPlan], float], enough: float) -> list[PrecisionPlan]:
+        found = method.search(score, ties, lambda chosen: accuracy(made_of(chosen)), enough, progress)
+        return [made_of(chosen) for chosen in found.kept if all(limit.holds(chosen) for limit in limits)]
+
+    return candidates
 
 
 def _method(name: str) -> sensitivity.Sensitivity:
@@ -119,15 +150,20 @@ def cost_tables(
 
 
 def predict(
-    plan: PrecisionPlan, layers: Sequence[LayerSpec], tables: Mapping[str, CostTable], score: ScoreTable
+    plan: PrecisionPlan,
+    layers: Sequence[LayerSpec],
+    tables: Mapping[str, CostTable],
+    score: ScoreTable,
+    timing: Timing = Timing({}),  # noqa: B008  immutable
 ) -> dict[str, float]:
-    """What the plan should cost and harm, with units in the keys."""
+    """What the plan should cost and harm, with units in the keys; of latency all that passes in a picture."""
     pairs: dict[str, Any] = {name: choice[:2] for name, choice in plan.choices.items()}
+    layers_ms = sum(tables["latency"][name][pair] for name, pair in pairs.items())
     return {
         "weight_bits": plans.weight_bits(plan, layers),
         "size_mib": sum(tables["size"][name][pair] for name, pair in pairs.items()),
         "gbops": sum(tables["bitops"][name][pair] for name, pair in pairs.items()),
-        "latency_ms": sum(tables["latency"][name][pair] for name, pair in pairs.items()),
+        "latency_ms": layers_ms + allocators.change_cost(timing.changes, pairs) + timing.other_ms,
         "harm": sum(score[name][pair] for name, pair in pairs.items()),
     }
 

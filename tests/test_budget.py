@@ -120,12 +120,12 @@ def test_average_bits_become_mebibytes():
     assert made.what == "size<=5bits (in MiB)"
     assert limit_of("size<=0.25x").most == pytest.approx(WEIGHTS / 2**20)
     assert limit_of("size<=8bits").most == pytest.approx(sum(row["int8", "int8"] for row in TABLES["size"].values()))
-    assert limit_of("size<=1.5MiB") == (TABLES["size"], 1.5, "size<=1.5MiB")
+    assert limit_of("size<=1.5MiB")[:3] == (TABLES["size"], 1.5, "size<=1.5MiB")
 
 
 def test_shares_are_of_fp32():
     assert limit_of("latency<=0.6x").most == pytest.approx(0.6 * 4)
-    assert limit_of("latency<=3ms") == (TABLES["latency"], 3.0, "latency<=3ms")
+    assert limit_of("latency<=3ms")[:3] == (TABLES["latency"], 3.0, "latency<=3ms")
     assert limit_of("bitops<=0.2x").most == pytest.approx(0.2 * (28_800 + 800) * 1024 / 1e9)
 
 

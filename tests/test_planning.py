@@ -5,6 +5,7 @@ from torch import nn
 
 from edge_mpq import allocators, budget, menu, planning, sensitivity
 from edge_mpq.cost import get as cost
+from edge_mpq.cost.measured import Timing
 from edge_mpq.errors import CalibrationError, EdgeMpqError, ModelError, PlanError, TargetError, UsageError
 from edge_mpq.records import plan as plans
 from edge_mpq.records import target as targets
@@ -62,13 +63,13 @@ def test_measured_times_count_instead_of_predicted_ones_and_so_does_time_outside
     times: dict[tuple[str, str], dict[str, float]] = {FLOAT: {}, ("int8", "int8"): {}}
     for index, layer in enumerate(layers):
         times[FLOAT][layer.name], times["int8", "int8"][layer.name] = 1.0, 0.2 if index % 2 else 0.9
-    plan = planned(budget="latency<=0.75x", formats=["fp32", "w8a8"], times=times)
+    plan = planned(budget="latency<=0.75x", formats=["fp32", "w8a8"], timing=Timing(times))
     chosen, whole = spent(plan, "measured", times=times)
     assert whole == pytest.approx(len(layers)) and chosen <= 0.75 * whole
-    plan = planned(budget="latency<=10ms", formats=["fp32", "w8a8"], times=times, other_ms=2.5)
+    plan = planned(budget="latency<=10ms", formats=["fp32", "w8a8"], timing=Timing(times, 2.5))
     assert spent(plan, "measured", times=times)[0] <= 7.5 * (1 + 1e-9)
     with pytest.raises(PlanError, match="pass outside the layers"):
-        planned(budget="latency<=2ms", formats=["fp32", "w8a8"], times=times, other_ms=2.5)
+        planned(budget="latency<=2ms", formats=["fp32", "w8a8"], timing=Timing(times, 2.5))
 
 
 def test_every_term_of_a_budget_is_kept():

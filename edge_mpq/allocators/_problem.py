@@ -9,12 +9,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_mpq.allocators import Limit, ScoreTable
+from edge_mpq.allocators import SLACK, Limit, ScoreTable
 from edge_mpq.cost import Pair
 from edge_mpq.errors import PlanError
 
-# Costs are sums of thousands of floats; a limit met to nine digits is met.
-_SLACK = 1e-9
+
+class Change(NamedTuple):
+    """What limit ``limit`` pays where unit ``writer`` is chosen in one format and ``reader`` in another.
+
+    said, heard: [P] which choices of writer and reader are of those formats.
+    """
+
+    limit: int
+    writer: int
+    reader: int
+    said: np.ndarray
+    heard: np.ndarray
+    cost: float
+
+    def chosen_so(self, unit: np.ndarray, choice: np.ndarray) -> np.ndarray:
+        """1 for every (unit, choice) that takes part in this change, else 0."""
+        writes = (unit == self.writer) & self.said[choice]
+        reads = (unit == self.reader) & self.heard[choice]
+        return (writes | reads).astype(float)
 
 
 class Problem(NamedTuple):
@@ -27,15 +44,20 @@ class Problem(NamedTuple):
     costs: np.ndarray
     most: np.ndarray
     limits: list[Limit]
+    changes: list[Change] = []
 
     def totals(self, chosen: np.ndarray) -> np.ndarray:
-        """Cost of the choices [U] under every limit: [K]."""
-        return self.costs[:, np.arange(len(chosen)), chosen].sum(axis=1)
+        """Cost of the choices [U] under every limit, with their changes of format if it counts them: [K]."""
+        totals = self.costs[:, np.arange(len(chosen)), chosen].sum(axis=1)
+        for change in self.changes:
+            if change.said[chosen[change.writer]] and change.heard[chosen[change.reader]]:
+                totals[change.limit] += change.cost
+        return totals
 
     def within(self, totals: np.ndarray) -> np.ndarray:
         """Which limits hold at these totals [K, ...]: bool [K, ...]."""
         most = self.most.reshape((-1,) + (1,) * (totals.ndim - 1))
-        return totals <= most + _SLACK * np.abs(most)
+        return totals <= most + SLACK * np.abs(most)
 
     def answer(self, chosen: np.ndarray) -> dict[str, Pair]:
         """The choices [U] as layer -> pair."""
@@ -91,6 +113,25 @@ def problem(scores: ScoreTable, limits: Sequence[Limit], ties: Sequence[Sequence
     faults = [too_little(limit, least[k]) for k, limit in enumerate(limits) if not made.within(least)[k]]
     _refuse(faults, "allow more, or narrower formats")
     return made
+
+
+def with_changes(made: Problem) -> Problem:
+    """The problem with what its limits say of changes of format between units."""
+    unit_of = {name: u for u, unit in enumerate(made.units) for name in unit}
+    widest = made.harm.shape[1]
+
+    def of_format(u: int, form: str) -> np.ndarray:
+        found = [p < len(made.pairs[u]) and made.pairs[u][p][1] == form for p in range(widest)]
+        return np.array(found, bool)
+
+    changes = []
+    for k, limit in enumerate(made.limits):
+        for (writer, reader), prices in limit.changes.items():
+            one, other = unit_of[writer], unit_of[reader]
+            for (said, heard), cost in prices.items():
+                if one != other and cost > 0:  # one unit has one format
+                    changes.append(Change(k, one, other, of_format(one, said), of_format(other, heard), cost))
+    return made._replace(changes=[change for change in changes if change.said.any() and change.heard.any()])
 
 
 def too_little(limit: Limit, least: float, beside: Sequence[Limit] = ()) -> str:

@@ -8,7 +8,7 @@ runs as fast as w8a8.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_mpq.cost import CostTable, Menu, Pair
 from edge_mpq.cost._compute import compute_format
@@ -18,6 +18,18 @@ from edge_mpq.records.layer import LayerSpec
 from edge_mpq.records.target import Target
 
 UNIT = "ms"
+
+
+class Timing(NamedTuple):
+    """What engines of one model took on one machine, in ms a picture.
+
+    times: pair -> layer -> ms, from uniform engines.  other_ms: outside the layers.  changes:
+    (writer, reader) -> (activation format of the one, of the other) -> ms of converting.
+    """
+
+    times: Mapping[Pair, Mapping[str, float]]
+    other_ms: float = 0.0
+    changes: Mapping[tuple[str, str], Mapping[tuple[str, str], float]] = {}
 
 
 def table(

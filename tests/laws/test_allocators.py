@@ -273,3 +273,48 @@ def test_greedy_stays_near_the_best_on_networks():
         scores, sizes, _ = network(40, seed)
         best = total(scores, milp.allocate(scores, [at(0.2, sizes)], []))
         assert total(scores, greedy.allocate(scores, [at(0.2, sizes)], [])) <= 1.1 * best
+
+
+# What changes of format between neighbours cost, which milp counts.
+
+FLOATS, INTEGERS = PAIRS[0], PAIRS[1]
+CONVERSION = {("fp32", "int8"): 1.0, ("int8", "fp32"): 2.0}
+
+
+def chain(harms, times):
+    """Scores, ms and neighbours of layers in a row: integers take 1 ms, floats what ``times`` says."""
+    names = [f"l{index}" for index in range(len(harms))]
+    scores = {name: {FLOATS: 0.0, INTEGERS: harm} for name, harm in zip(names, harms, strict=True)}
+    ms = {name: {FLOATS: float(time), INTEGERS: 1.0} for name, time in zip(names, times, strict=True)}
+    return scores, ms, dict.fromkeys(itertools.pairwise(names), CONVERSION)
+
+
+def test_a_fragile_layer_between_integers_pays_both_conversions():
+    scores, ms, changes = chain([1, 9, 1], [3, 3, 3])
+    whole = Limit(ms, 5.5, "latency<=5.5ms")  # one float layer, were conversions free
+    assert milp.allocate(scores, [whole], [])["l1"] == FLOATS
+    chosen = milp.allocate(scores, [whole._replace(changes=changes)], [])
+    assert set(chosen.values()) == {INTEGERS}
+    # With room for a conversion in one direction, the float layer stands at an end, where one is enough.
+    chosen = milp.allocate(scores, [Limit(ms, 6.0, "latency<=6ms", changes)], [])
+    assert chosen == {"l0": FLOATS, "l1": INTEGERS, "l2": INTEGERS}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    harms=st.lists(st.integers(0, 9), min_size=2, max_size=6),
+    data=st.data(),
+    most=st.floats(2, 25, allow_nan=False),
+)
+def test_milp_with_changes_is_exactly_as_good_as_trying_everything(harms, data, most):
+    times = data.draw(st.lists(st.integers(1, 5), min_size=len(harms), max_size=len(harms)))
+    scores, ms, changes = chain(harms, times)
+    limit = Limit(ms, most, "latency", changes)
+    plans = [dict(zip(scores, row, strict=True)) for row in itertools.product((FLOATS, INTEGERS), repeat=len(scores))]
+    allowed = [total(scores, plan) for plan in plans if limit.holds(plan)]
+    if not allowed:
+        with pytest.raises(PlanError, match=f"least possible is {min(map(limit.cost, plans)):.4g}"):
+            milp.allocate(scores, [limit], [])
+        return
+    chosen = milp.allocate(scores, [limit], [])
+    assert limit.holds(chosen) and total(scores, chosen) == pytest.approx(min(allowed))

@@ -1,0 +1,111 @@
+"""The plan of a piece of work: by measured times where its engine runs here, by the target's figures elsewhere."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import fx
+
+import edge_mpq
+from apps import engine_times, latency_loop
+from apps.arguments import Work
+from apps.engine_times import EngineBench
+from apps.latency_loop import Round
+from apps.terminal import bar, say
+from edge_mpq import budget as budgets
+from edge_mpq import menu as menus
+from edge_mpq import sensitivity, transforms
+from edge_mpq.allocators import ScoreTable
+from edge_mpq.budget import Budget
+from edge_mpq.calibration import few
+from edge_mpq.cost import Menu
+from edge_mpq.cost.measured import Timing
+from edge_mpq.layers import layers_of
+from edge_mpq.planning import cost_tables, predict
+from edge_mpq.records import plan as plans
+from edge_mpq.records.plan import Choice, PrecisionPlan
+from edge_mpq.records.ranges import RangeTable
+from edge_mpq.records.target import Target
+
+
+class Planned(NamedTuple):
+    """A plan, the table of times it was made by (None: the target's figures), and the rounds of measuring."""
+
+    plan: PrecisionPlan
+    timing: Timing | None
+    rounds: list[Round]
+
+
+def planned(
+    work: Work,
+    graph: fx.GraphModule,
+    ranges: RangeTable,
+    keep: Mapping[str, str],
+    runs_here: bool,
+    budget: str,
+    sensitivity_name: str,
+    allocator: str,
+    formats: list[str] | None,
+    threads: int,
+) -> Planned:
+    """The best plan of ``graph`` within ``budget``; a latency is held by what engines on this machine took."""
+    layers, wanted, target = layers_of(graph), budgets.parse(budget), work.target
+    menu = menus.menu_of(layers, target, formats, keep)
+    scores = sensitivity.get(sensitivity_name).scores(graph, menu, few(work.calibration), ranges, target, bar)
+    validation = work.validation() if wanted.drop() is not None else None
+
+    def made(timing: Timing | None) -> PrecisionPlan:
+        return edge_mpq.plan(
+            graph,
+            work.example,
+            work.calibration,
+            target=target,
+            budget=budget,
+            sensitivity=sensitivity_name,
+            allocator=allocator,
+            formats=formats,
+            validation=validation,
+            timing=timing,
+            ranges=ranges,
+            scores=scores,
+            transforms=graph.meta.get(transforms.APPLIED, ()),
+            keep=keep,
+            progress=bar,
+        )
+
+    if not runs_here:
+        return Planned(made(None), None, [])
+    with EngineBench(graph, target, ranges, threads) as bench:
+        timing = engine_times.layer_times(bench)
+        allowed = latency_loop.allowed_ms(wanted, bench.opened_ms["fp32"])
+        if allowed is None:
+            return Planned(made(timing), timing, [])
+        timing = engine_times.with_changes(bench, timing, bar)
+        whole = uniform_plans(graph, target, wanted, menu, scores, timing)
+        rounds = latency_loop.settle(made, whole, bench, timing, allowed, bar)
+    best = rounds[-1]
+    say(f"planned {best.planned_ms:.3g} ms, measured {best.measured_ms:.3g} ms, {allowed:.3g} ms allowed")
+    return Planned(best.plan, timing, rounds)
+
+
+def uniform_plans(
+    graph: fx.GraphModule, target: Target, wanted: Budget, menu: Menu, scores: ScoreTable, timing: Timing
+) -> list[PrecisionPlan]:
+    """The plans of one format for all layers that keep what the budget says besides latency."""
+    layers = layers_of(graph)
+    tables = cost_tables(layers, menu, target, timing.times)
+    others = Budget(tuple(term for term in wanted.terms if term.quantity != "latency"))
+    if others.drop() is not None:
+        return []  # how much they lose is not known
+    found = []
+    for pair in (engine_times.FLOAT, engine_times.INTEGER):
+        if any(pair not in row for row in menu.values()):
+            continue
+        if all(limit.holds(dict.fromkeys(menu, pair)) for limit in budgets.limits(others, layers, tables)):
+            choices = {
+                name: Choice(*pair, why=f"harm {row[pair]:.2g}; no mix is faster") for name, row in scores.items()
+            }
+            plan = plans.uniform(layers, target, *pair)._replace(
+                choices=choices, budget=str(wanted), transforms=tuple(graph.meta.get(transforms.APPLIED, ()))
+            )
+            found.append(plan._replace(predicted=predict(plan, layers, tables, scores, timing)))
+    return found
