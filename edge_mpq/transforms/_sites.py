@@ -191,7 +191,7 @@ def _through(node: fx.Node) -> fx.Node | None:
 
 def _passed(run: PartialRun, node: fx.Node, labels: dict[fx.Node, Any], through: fx.Node | None) -> Any:
     """The labels of what ``node`` writes; None where it mixes channels."""
-    held = labels[through]  # type: ignore[index]
+    held = labels[through]
     if node.target in (aten.scaled_dot_product_attention.default, aten.matmul.default, aten.bmm.default):
         return held[..., :1, :].expand_as(run.values[node]) if _constant(held, [-2]) else None
     if node.target in _POOLS and not (_constant(held, [-2, -1]) and _averages_no_padding(node)):

@@ -160,6 +160,7 @@ def _widest(weight: torch.Tensor, node: fx.Node) -> torch.Tensor:
     return weight.abs().reshape(groups, -1, weight.shape[1], weight[0, 0].numel()).amax((1, 3)).flatten()
 
 
+@torch.no_grad()
 def _error(
     graph: fx.GraphModule,
     site: Site,
