@@ -16,6 +16,7 @@ from edge_mpq.errors import EdgeMpqError, UsageError
 VERBS = {
     "plan": ("apps.plan", "choose a number format for every layer of a model"),
     "quantize": ("apps.quantize", "plan, quantize, export and build in one go"),
+    "train": ("apps.train", "train a model, in mixed precision or as its plan will compute"),
     "export": ("apps.export", "write a model and its plan as ONNX"),
     "bundle": ("apps.bundle", "pack a bundle into one file that a board runs"),
     "lint": ("export.lint_onnx", "what a target would refuse, misread or run slowly in an ONNX"),

@@ -1,5 +1,6 @@
 """What the Markdown pages promise: links, commands and make targets, read out of their text."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -84,17 +85,25 @@ def _parts(line: str) -> list[list[str]]:
 
 
 def verb_of(command: Command) -> str | None:
-    """The verb of an ``edge-mpq VERB`` or ``python -m edge_mpq VERB`` command, else None."""
+    """The verb of an ``edge-mpq VERB``, ``python`` or ``torchrun ... -m edge_mpq VERB`` command, else None."""
     words = command.words
     if Path(words[0]).name == "edge-mpq":
         rest = words[1:]
-    elif Path(words[0]).name.startswith("python") and words[1:3] == ("-m", "edge_mpq"):
-        rest = words[3:]
+    elif Path(words[0]).name.startswith(("python", "torchrun")) and ("-m", "edge_mpq") in itertools.pairwise(words):
+        rest = words[words.index("edge_mpq") + 1 :]
     else:
         return None
     return rest[0] if rest else ""
 
 
+def task_of(command: Command, verb: str) -> tuple[str, ...]:
+    """The word behind the verb, of a verb that has tasks; nothing where an option stands."""
+    rest = command.words[command.words.index(verb) + 1 :]
+    return rest[:1] if rest and not rest[0].startswith("-") else ()
+
+
 def options_of(command: Command) -> list[str]:
-    """The long options a command uses, without their values."""
-    return [word.partition("=")[0] for word in command.words if re.match(r"--[a-z]", word)]
+    """The long options a command uses, without their values; those of a launcher before it (torchrun) left out."""
+    words = command.words
+    words = words[words.index("edge_mpq") :] if "edge_mpq" in words else words
+    return [word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)]

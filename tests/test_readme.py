@@ -22,10 +22,10 @@ def _named(command: Command) -> str:
 
 
 @functools.cache
-def _options(verb: str) -> frozenset[str]:
+def _options(*verb: str) -> frozenset[str]:
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
-        assert launcher.main([verb, "--help"]) == 0
+        assert launcher.main([*verb, "--help"]) == 0
     return frozenset(re.findall(r"--[a-z][a-z0-9-]*", shown.getvalue()))
 
 
@@ -47,7 +47,8 @@ def test_every_verb_and_option_is_known(command: Command) -> None:
         return
     assert verb in launcher.VERBS
     pytest.importorskip("torch")
-    assert [option for option in pages.options_of(command) if option not in _options(verb)] == []
+    task = pages.task_of(command, verb) if verb == "train" else ()
+    assert [option for option in pages.options_of(command) if option not in _options(verb, *task)] == []
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.words[0] == "make"], ids=_named)
@@ -74,13 +75,16 @@ def test_the_reader_of_pages_sees_what_is_wrong(tmp_path: Path) -> None:
     page.write_text(
         "# One two\n[a](page.md#one-two) [b](#none) [c](none.md) [d](../..) [e](https://x.y) `[f](g)`\n"
         "```sh\n$ edge-mpq plan --budget 'size<=5bits' \\\n    --json | head  # why\n"
-        "A=1 .venv/bin/python -m edge_mpq nope\nmake demo && make test\n```\n"
+        "A=1 .venv/bin/python -m edge_mpq nope\nmake demo && make test\n"
+        "torchrun --nnodes 2 -m edge_mpq train classify --epochs 3\n```\n"
         "```python\nedge-mpq no command\n```\n",
         encoding="utf-8",
     )
     assert pages.dead_links(page, tmp_path) == ["#none", "none.md", "../.."]
-    first, head, second, third, fourth = pages.commands(page)
+    first, head, second, third, fourth, fifth = pages.commands(page)
     assert (pages.verb_of(first), pages.options_of(first)) == ("plan", ["--budget", "--json"])
     assert pages.verb_of(second) == "nope"
     assert head.words == ("head",) and pages.verb_of(head) is None
     assert [third.words, fourth.words] == [("make", "demo"), ("make", "test")]
+    assert (pages.verb_of(fifth), pages.options_of(fifth)) == ("train", ["--epochs"])
+    assert (pages.task_of(fifth, "train"), pages.task_of(first, "plan")) == (("classify",), ())

@@ -98,6 +98,7 @@ def test_no_workers_are_refused() -> None:
         trials.run(norm_and_place, range(2), workers=0)
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_gives_the_same_in_the_same_order() -> None:
     distributed = pytest.importorskip("distributed")
     options = dict(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None)

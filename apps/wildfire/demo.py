@@ -8,7 +8,6 @@ with it, and writes a page that says what all of it measured.
 import argparse
 import shlex
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from apps import measure
 from apps.arguments import Work
 from apps.data import DataSet
+from apps.data.augmentation import Shuffled, picking
 from apps.data.batches import batches
 from apps.data.calibration import Calibration
 from apps.data.folder import open_folder
@@ -98,10 +98,10 @@ def _trained(out: Path, scale: float) -> tuple[Work, dict[str, object]]:
     recipe = Recipe(SIDE, SIDE)
     torch.manual_seed(0)
     model = resnet20(num_classes=len(data.classes))
-    values, labels = _read(data, recipe)
+    pictures = Shuffled(picking(data.train, recipe, range(len(data.train)), bar), len(data.train))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     started = time.perf_counter()
-    log = loop.fit(model, lambda epoch: _shuffled(values, labels, epoch), epochs, device=device, progress=bar)
+    log = loop.fit(model, pictures, epochs, device=device, progress=bar)
     kind = str(amp.precision(torch.device(device))).removeprefix("torch.")
     say(f"trained on {device} in {kind}: loss {log[-1].loss:.3f}, {log[-1].right:.1%} right")
     save_file(model.state_dict(), out / "model.safetensors")
@@ -114,25 +114,6 @@ def _trained(out: Path, scale: float) -> tuple[Work, dict[str, object]]:
     calibration = Calibration(data.train, recipe, 256)
     example = next(iter(calibration))[:1]
     return Work("wildfire", model, data, recipe, example, calibration, targets.get("cpu-x86-vnni")), facts
-
-
-def _read(data: DataSet, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    pairs = list(bar(batches(data.train, recipe, 64), "reading pictures", -(-len(data.train) // 64)))
-    return torch.from_numpy(np.concatenate([v for v, _ in pairs])), torch.from_numpy(
-        np.concatenate([y for _, y in pairs])
-    )
-
-
-def _shuffled(values: torch.Tensor, labels: torch.Tensor, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of one epoch, mirrored and brightened at random, the same for the same epoch."""
-    draw = torch.Generator().manual_seed(epoch)
-    order = torch.randperm(len(values), generator=draw)
-    for chosen in order.split(64):
-        batch = values[chosen]
-        mirrored = torch.rand(len(chosen), generator=draw) < 0.5
-        batch = torch.where(mirrored.view(-1, 1, 1, 1), batch.flip(3), batch)
-        gain = 0.8 + 0.4 * torch.rand(len(chosen), 1, 1, 1, generator=draw)
-        yield batch * gain, labels[chosen]
 
 
 def _on_photographs(folder: str, photos: DataSet, recipe: Recipe) -> dict[str, object]:

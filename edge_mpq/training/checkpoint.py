@@ -60,6 +60,7 @@ class Checkpoints:
     score: model (in eval mode, where it trained) -> a value, larger is better; the weights of
     the epoch with the largest are kept as ``best``.  Without it there is no ``best``.
     resume: go on from ``last`` if there is one; else a training begins anew and replaces it.
+    facts: what else, as JSON values, must be the same when a training goes on (its data, its seed).
     """
 
     def __init__(
@@ -68,15 +69,16 @@ class Checkpoints:
         every: int | None = None,
         score: Callable[[nn.Module], float] | None = None,
         resume: bool = False,
+        facts: dict[str, Any] | None = None,
     ) -> None:
-        self.every, self.score, self.resume = every, score, resume
+        self.every, self.score, self.resume, self.facts = every, score, resume, facts or {}
         self.last, self.best = Path(folder) / "last.safetensors", Path(folder) / "best.safetensors"
         self.best_score: float | None = None
 
     def read(self, facts: dict[str, Any]) -> "Saved | None":
         """What ``last`` holds; None where there is nothing to go on from.
 
-        facts: what the run is (steps, rates, precision).  Raises RecordError or ModelError, which
+        facts: what the run is beside ``self.facts`` (steps, rates, precision).  Raises RecordError or ModelError, which
         name the file, when it is torn, no checkpoint, or of a run with other facts.
         """
         if not self.resume or not self.last.exists():
@@ -84,7 +86,8 @@ class Checkpoints:
         saved = Saved(*_open(self.last), self.last)
         theirs = saved.fields.take("facts", dict, {})
         saved.fields.done()
-        other = [f"{key} {theirs.get(key)}, not {value}" for key, value in facts.items() if theirs.get(key) != value]
+        ours = self.facts | facts
+        other = [f"{key} {theirs.get(key)}, not {value}" for key, value in ours.items() if theirs.get(key) != value]
         if other:
             raise ModelError(f"{self.last} is of a training with {'; '.join(other)}", FOREIGN)
         self.best_score = saved.fields.take("best", float, None, optional=True)
@@ -106,7 +109,7 @@ class Checkpoints:
             module.training = training
         if self.best_score is None or value > self.best_score:
             self.best_score = value
-            _write(self.best, save({name: _plain(tensor) for name, tensor in model.state_dict().items()}))
+            _write(self.best, weights(model))
 
     def write(self, learner: Learner, moment: Moment, facts: dict[str, Any]) -> None:
         """Replace ``last``.  Raises ModelError, and keeps the old one, when the disk is full."""
@@ -119,7 +122,7 @@ class Checkpoints:
         record = {
             "kind": KIND,
             "version": VERSION,
-            "facts": facts,
+            "facts": self.facts | facts,
             "epoch": moment.epoch,
             "step": moment.step,
             "tally": dataclasses.asdict(moment.tally),
@@ -131,6 +134,11 @@ class Checkpoints:
         }
         header = {RECORD: json.dumps(record, allow_nan=False)}
         _write(self.last, save({name: _plain(tensor) for name, tensor in tensors.items()}, header))
+
+
+def weights(model: nn.Module) -> bytes:
+    """The weights of ``model`` as a .safetensors file, which ``--weights`` reads."""
+    return save({name: _plain(tensor) for name, tensor in model.state_dict().items()})
 
 
 class Saved(NamedTuple):

@@ -33,9 +33,9 @@ def join(device: str = "cpu") -> "Fabric | None":
     import logging
     import os
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # importing it sets another
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     machines = int(os.environ["WORLD_SIZE"]) // here
     fabric = Fabric(accelerator=torch.device(device).type, strategy="ddp", devices=here, num_nodes=machines)

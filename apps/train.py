@@ -1,0 +1,24 @@
+"""``edge-mpq train``: train a model for one of several tasks, in mixed precision, on one machine or many."""
+
+import argparse
+import importlib
+
+# A task is a module with main(argv).
+TASKS = {
+    "classify": ("apps.train_classify", "pictures into classes, in floating point or by a plan"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb."""
+    rows = "\n".join(f"  {task}  {line}" for task, (_, line) in TASKS.items())
+    parser = argparse.ArgumentParser(
+        prog="edge-mpq train",
+        usage="edge-mpq train TASK [options]",
+        description=__doc__.split(": ", 1)[1],
+        epilog=f"tasks:\n{rows}\n\nedge-mpq train TASK --help tells the options of a task.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("task", metavar="TASK", choices=TASKS, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv[:1])
+    return importlib.import_module(TASKS[args.task][0]).main(argv[1:])
