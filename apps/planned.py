@@ -19,20 +19,26 @@ from edge_mpq.budget import Budget
 from edge_mpq.calibration import few
 from edge_mpq.cost import Menu
 from edge_mpq.cost.measured import Timing
+from edge_mpq.explaining import options_of
 from edge_mpq.layers import layers_of
 from edge_mpq.planning import cost_tables, predict
 from edge_mpq.records import plan as plans
 from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
+from edge_mpq.records.report import Option
 from edge_mpq.records.target import Target
 
 
 class Planned(NamedTuple):
-    """A plan, the table of times it was made by (None: the target's figures), and the rounds of measuring."""
+    """A plan, the table of times it was made by (None: the target's figures), and the rounds of measuring.
+
+    options: layer -> what it was chosen from.
+    """
 
     plan: PrecisionPlan
     timing: Timing | None
     rounds: list[Round]
+    options: dict[str, tuple[Option, ...]]
 
 
 def planned(
@@ -72,19 +78,23 @@ def planned(
             progress=bar,
         )
 
+    def answer(plan: PrecisionPlan, timing: Timing | None, rounds: list[Round]) -> Planned:
+        tables = cost_tables(layers, menu, target, timing.times if timing else None)
+        return Planned(plan, timing, rounds, options_of(scores, tables))
+
     if not runs_here:
-        return Planned(made(None), None, [])
+        return answer(made(None), None, [])
     with EngineBench(graph, target, ranges, threads) as bench:
         timing = engine_times.layer_times(bench)
         allowed = latency_loop.allowed_ms(wanted, bench.opened_ms["fp32"])
         if allowed is None:
-            return Planned(made(timing), timing, [])
+            return answer(made(timing), timing, [])
         timing = engine_times.with_changes(bench, timing, bar)
         whole = uniform_plans(graph, target, wanted, menu, scores, timing)
         rounds = latency_loop.settle(made, whole, bench, timing, allowed, bar)
     best = rounds[-1]
     say(f"planned {best.planned_ms:.3g} ms, measured {best.measured_ms:.3g} ms, {allowed:.3g} ms allowed")
-    return Planned(best.plan, timing, rounds)
+    return answer(best.plan, timing, rounds)
 
 
 def uniform_plans(

@@ -9,8 +9,9 @@ import importlib.util
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import cv2
@@ -39,7 +40,7 @@ from edge_mpq.records import plan as plans
 from edge_mpq.records import report as reports
 from edge_mpq.records.layer import LayerSpec, fingerprint
 from edge_mpq.records.plan import Choice, PrecisionPlan
-from edge_mpq.records.report import LayerRow, RunReport, Variant
+from edge_mpq.records.report import LayerRow, Option, RunReport, Variant
 from edge_mpq.report import text
 from edge_mpq.simulation import prepared
 from export import bundle_from_torch
@@ -130,7 +131,7 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     ]
     rows = {
         "fp32": _rows(layers, plans.uniform(layers, target, "fp32", "fp32"), table),
-        "model": _rows(layers, mixed_plan, table),
+        "model": _rows(layers, mixed_plan, table, chosen_by.options),
     }
     if uniform is not None:
         rows["int8"] = _rows(layers, uniform.plan, {})
@@ -208,7 +209,12 @@ def _simulated(models: dict[str, nn.Module], seen: list[torch.Tensor], labels: n
     return facts
 
 
-def _rows(layers: list[LayerSpec], plan: PrecisionPlan, table: CostTable) -> list[LayerRow]:
+def _rows(
+    layers: list[LayerSpec],
+    plan: PrecisionPlan,
+    table: CostTable,
+    options: Mapping[str, tuple[Option, ...]] = MappingProxyType({}),
+) -> list[LayerRow]:
     return [
         LayerRow(
             layer=layer.name,
@@ -219,6 +225,7 @@ def _rows(layers: list[LayerSpec], plan: PrecisionPlan, table: CostTable) -> lis
             planned_ms=table.get(layer.name, {}).get(plan.choices[layer.name][:2]),
             harm=_harm(plan.choices[layer.name].why),
             why=plan.choices[layer.name].why,
+            options=options.get(layer.name, ()),
         )
         for layer in layers
     ]

@@ -1,10 +1,23 @@
 """RunReport: what a run measured.  Units stand in the field names."""
 
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from edge_mpq.records import document
 
 KIND, VERSION = "report", 1
+
+
+class Option(NamedTuple):
+    """What a layer would be in one of the formats it may take.
+
+    format: short name (``w4a8``).  harm: its sensitivity score.  size_mib: its weights at
+    nominal bits.  ms: its planned time, None where not known.
+    """
+
+    format: str
+    harm: float
+    size_mib: float
+    ms: Optional[float] = None
 
 
 class LayerRow(NamedTuple):
@@ -12,7 +25,7 @@ class LayerRow(NamedTuple):
 
     asked, got: short names as in plans (``w4a8``, ``fp32``).  planned_ms, measured_ms:
     None where not known.  harm: the sensitivity score of the chosen formats.
-    weights: how many.  why: the plan's reason.
+    weights: how many.  why: the plan's reason.  options: what it was chosen from.
     """
 
     layer: str
@@ -24,6 +37,7 @@ class LayerRow(NamedTuple):
     measured_ms: Optional[float] = None
     harm: Optional[float] = None
     why: str = ""
+    options: Tuple[Option, ...] = ()
 
 
 class Variant(NamedTuple):
@@ -86,10 +100,22 @@ class RunReport(NamedTuple):
 def save(path, report):
     """Write the report to ``path``."""
     variants = [
-        dict(variant._asdict(), layers=[row._asdict() for row in variant.layers]) for variant in report.variants
+        dict(variant._asdict(), layers=[_row_to_json(row) for row in variant.layers]) for variant in report.variants
     ]
     stream = report.stream._asdict() if report.stream else None
     document.save(path, KIND, VERSION, dict(report._asdict(), variants=variants, stream=stream))
+
+
+def _row_to_json(row):
+    return dict(row._asdict(), options=[option._asdict() for option in row.options])
+
+
+def _row_from_json(body, where, fields):
+    row = document.named(LayerRow, body, where, fields)
+    if row is None:
+        return None
+    options = [document.named(Option, option, "an option of " + where, fields) for option in row.options]
+    return row._replace(options=tuple(option for option in options if option is not None))
 
 
 def _pair(entry):
@@ -103,9 +129,8 @@ def load(path):
     for index, body in enumerate(fields.take("variants", list, [])):
         variant = document.named(Variant, body, "variant {}".format(index), fields)
         if variant is not None:
-            rows = [
-                document.named(LayerRow, row, "a layer of variant {}".format(index), fields) for row in variant.layers
-            ]
+            where = "a layer of variant {}".format(index)
+            rows = [_row_from_json(row, where, fields) for row in variant.layers]
             variants.append(variant._replace(layers=[row for row in rows if row is not None]))
     stream = fields.take("stream", dict, optional=True)
     report = RunReport(

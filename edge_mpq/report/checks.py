@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from edge_mpq.errors import RecordError
-from edge_mpq.records.report import LayerRow, RunReport, Stream, Variant
+from edge_mpq.records.report import LayerRow, Option, RunReport, Stream, Variant
 
-_TEXT = frozenset(("name", "layer", "asked", "got", "why", "source", "ended", "title", "created", "target"))
+_TEXT = frozenset(("name", "layer", "asked", "got", "why", "format", "source", "ended", "title", "created", "target"))
 _COUNTS = frozenset(("weights", "macs", "frames", "dropped", "torn"))
-_OPTIONAL = frozenset(("top1", "agreement", "simulated_agreement", "planned_ms", "measured_ms", "harm"))
+_OPTIONAL = frozenset(("top1", "agreement", "simulated_agreement", "planned_ms", "measured_ms", "harm", "ms"))
 _SHARES = frozenset(("top1", "agreement", "simulated_agreement"))
-_NESTED = frozenset(("layers", "stages_p50_ms"))
+_NESTED = frozenset(("layers", "stages_p50_ms", "options"))
 _LARGEST = 1e18
 _FACT_DEPTH = 4
 
@@ -35,6 +35,8 @@ def faults(report: RunReport) -> Iterator[str]:
         yield from _fields(variant, where)
         for row in variant.layers:
             yield from _fields(row, f"layer {row.layer!r} of {where}")
+            for option in row.options:
+                yield from _fields(option, f"an option of layer {row.layer!r} of {where}")
     if report.stream is not None:
         yield from _fields(report.stream, "the stream")
         if not isinstance(report.stream.stages_p50_ms, dict):
@@ -67,7 +69,7 @@ def _is_pair_of_text(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(item, str) for item in value)
 
 
-def _fields(record: Variant | LayerRow | Stream, where: str) -> Iterator[str]:
+def _fields(record: Variant | LayerRow | Option | Stream, where: str) -> Iterator[str]:
     for name, value in record._asdict().items():
         if name not in _NESTED:
             yield from _value(name, value, where)

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from edge_mpq.records.report import RunReport
-from edge_mpq.report import checks, plan_sections, sections
+from edge_mpq.report import checks, explained, plan_sections, sections
 from edge_mpq.report.markup import Markup, element
 
 
@@ -24,6 +24,7 @@ def render(report: RunReport) -> str:
         sections.headlines(report),
         sections.variants(report),
         plan_sections.plan(report.variants),
+        explained.explained(plan_sections.main_variant(report.variants)),
         plan_sections.timing(report.variants),
         sections.stream(report.stream),
         sections.pictures(report),

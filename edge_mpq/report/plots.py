@@ -27,6 +27,34 @@ class Point(NamedTuple):
     shape: int = 0
 
 
+class Line(NamedTuple):
+    """One row of :func:`choices`: its name and its marks, of which only x counts."""
+
+    name: str
+    marks: Sequence[Point]
+
+
+def choices(lines: Sequence[Line], label: str) -> Markup:
+    """One line a layer, its marks along a common logarithmic axis of harm (every x above zero)."""
+    pitch, top, left, right = 20, 10, 190, 690
+    bottom = top + pitch * len(lines)
+    values = [mark.x for line in lines for mark in line.marks]
+    axis = Axis(min(values) / 1.5, max(values) * 1.5, left, right, True)
+    parts = []
+    for tick in axis.ticks():
+        parts.append(_line(axis.at(tick), top, axis.at(tick), bottom, "grid"))
+        parts.append(_text(axis.at(tick), bottom + 17, f"{tick:g}", "tick"))
+    for number, line in enumerate(lines):
+        y = top + pitch * (number + 0.5)
+        places = [axis.at(mark.x) for mark in line.marks]
+        parts.append(_text(left - 14, y + 4, _short(line.name), "tick", "end"))
+        parts.append(_line(min(places), y, max(places), y, "leader"))
+        parts += [_mark(mark, x, y) for mark, x in zip(line.marks, places, strict=True)]
+    parts.append(_line(left, bottom, right, bottom, "axis"))
+    parts.append(_text((left + right) / 2, bottom + 38, "harm (logarithmic)", "title"))
+    return _svg(720, bottom + 46, label, *parts)
+
+
 def accuracy_against_rate(points: Sequence[Point], label: str) -> Markup:
     """Top-1 accuracy in percent (y) against FPS (x); ``label`` is read out in place of the picture."""
     frame = Box(66, 14, 456, 262)

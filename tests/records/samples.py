@@ -7,7 +7,7 @@ from edge_mpq.records.engine import EngineCard
 from edge_mpq.records.layer import LayerSpec, fingerprint
 from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
-from edge_mpq.records.report import LayerRow, RunReport, Stream, Variant
+from edge_mpq.records.report import LayerRow, Option, RunReport, Stream, Variant
 
 names = st.text(min_size=1, max_size=20)
 texts = st.text(max_size=30)
@@ -64,7 +64,8 @@ cards = st.builds(
     asked=st.dictionaries(names, texts, max_size=3),
     got=st.dictionaries(names, texts, max_size=3),
 )
-rows = st.builds(LayerRow, texts, texts, texts, counts, counts, maybe, maybe, maybe, texts)
+options = st.lists(st.builds(Option, texts, finite, finite, maybe), max_size=3).map(tuple)
+rows = st.builds(LayerRow, texts, texts, texts, counts, counts, maybe, maybe, maybe, texts, options)
 some_rows = st.lists(rows, max_size=3)
 variants = st.builds(Variant, texts, *[finite] * 7, maybe, maybe, maybe, some_rows)
 stages = st.dictionaries(names, finite, max_size=4)

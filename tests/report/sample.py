@@ -5,7 +5,7 @@ import base64
 import cv2
 import numpy as np
 
-from edge_mpq.records.report import LayerRow, RunReport, Stream, Variant
+from edge_mpq.records.report import LayerRow, Option, RunReport, Stream, Variant
 
 MODEL = "5f0c1d2e3a4b5c6d"
 _NARROW = {
@@ -51,8 +51,22 @@ def _rows(kind: str, slower: float) -> list[LayerRow]:
         planned = None if kind == "fp32" else (0.004 + macs * (6e-9 if asked != "fp32" else 14e-9)) * slower
         measured = (planned or 0.004 + macs * 15e-9) * float(noise.uniform(0.8, 1.45)) * (2.6 if got != asked else 1)
         harm = 0.0 if asked == "fp32" else 10 ** float(noise.uniform(-4.2, -2.5)) * (4 if name in _NARROW else 1)
-        rows.append(LayerRow(name, asked, got, weights, macs, planned, measured, harm, why if index != 3 else ""))
+        row = LayerRow(name, asked, got, weights, macs, planned, measured, harm, why if index != 3 else "")
+        rows.append(row._replace(options=_options(row)) if kind == "mixed" else row)
     return rows
+
+
+def _options(row: LayerRow) -> tuple[Option, ...]:
+    """What a row was chosen from: fp32 and integers of 8, 4 and 3 bits, its own score at its own format."""
+    harm = row.harm or 1e-3
+    scale = {"fp32": 0.0, "w8a8": 1.0, "w4a8": 9.0, "w3a8": 40.0}
+    base = scale[row.asked] or 1.0
+    bits = {"fp32": 32, "w8a8": 8, "w4a8": 4, "w3a8": 3}
+    planned = row.planned_ms or 0.0
+    return tuple(
+        Option(name, harm * factor / base, row.weights * bits[name] / 8 / 2**20, planned * (2 if name == "fp32" else 1))
+        for name, factor in scale.items()
+    )
 
 
 def variants(slower: float = 1.0) -> list[Variant]:
