@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import fx, nn
 
+from edge_mpq import budget as budgets
 from edge_mpq.allocators import Limit
 from edge_mpq.calibration import inputs_of, labels_of
 from edge_mpq.cost import CostTable
@@ -100,10 +101,19 @@ def cheapest_within(
         trials += 1
         return share_right(quantize(graph, made, calibration, ranges=ranges)[0], on)
 
-    for made in reversed(candidates(accuracy, floors[0])):
+    found = candidates(accuracy, floors[0])
+    for made in reversed(found):
         if accuracy(made, held_out) >= floors[1]:
             return made._replace(predicted={**made.predicted, "trials": trials})
-    raise PlanError(
-        f"no plan for {target.name} stays within a drop of {drop:.2%} on held-out data",
-        "allow a larger drop, or let layers stay fp32 (--formats fp32 w8a8)",
+    raise _none_within(drop, found[0].budget, target)
+
+
+def _none_within(drop: float, budget: str, target: Target) -> PlanError:
+    """Why there is no plan: the drop, and what else the budget holds the plans to."""
+    others = [term for term in budgets.parse(budget).terms if term.quantity != "drop"]
+    within = f" within {','.join(map(str, others))}" if others else ""
+    more = "".join(f", more {term.quantity}" for term in others)
+    return PlanError(
+        f"no plan for {target.name}{within} stays within a drop of {drop:.2%} on held-out data",
+        f"allow a larger drop{more}, or let layers stay fp32 (--formats fp32 w8a8)",
     )

@@ -65,6 +65,10 @@ def test_a_drop_that_no_plan_keeps_is_told():
         validation = [(batch, trained_toys.unbalanced()(batch).argmax(1)) for batch in pictures]
     with pytest.raises(PlanError, match="no plan for cpu-x86-vnni stays within a drop of 1.00% .*allow a larger drop"):
         learned("drop<=1%", validation, ["w2a8"])
+    with pytest.raises(PlanError) as told:
+        learned("size<=3bits,drop<=1%", validation)
+    assert "within size<=3bits stays within a drop of 1.00%" in told.value.what
+    assert told.value.mend.startswith("allow a larger drop, more size, or")
 
 
 @pytest.mark.parametrize(
