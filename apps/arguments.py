@@ -11,7 +11,7 @@ from apps.data import DataSet
 from apps.data.batches import batches, sample
 from apps.data.calibration import Calibration, labelled
 from apps.data.opening import open_data
-from apps.stream.run import above_zero
+from apps.stream.options import above_zero
 from apps.terminal import say
 from edge_mpq import allocators, menu, observers, rounding, sensitivity, transforms
 from edge_mpq import budget as budgets

@@ -12,7 +12,7 @@ from apps.board_bench import planned_rows
 from apps.data.batches import batches
 from apps.data.opening import open_data
 from apps.quantize import summaries
-from apps.stream.run import above_zero
+from apps.stream.options import above_zero
 from apps.terminal import finish, say
 from edge_mpq.engines import inputs
 from edge_mpq.errors import DataError

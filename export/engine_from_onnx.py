@@ -10,6 +10,7 @@ import os
 import sys
 import time
 
+from apps.stream.options import above_zero
 from edge_mpq import engines
 from edge_mpq.engines import inputs
 from edge_mpq.errors import BundleError, EngineError, UsageError
@@ -121,7 +122,7 @@ def _parser():
     parser.add_argument("bundle", metavar="DIR", help="a folder written by edge-mpq quantize or export")
     parser.add_argument("--engine", choices=ROLES, help="build one of them (default: all the bundle has)")
     parser.add_argument("--backend", metavar="B", help="another backend than the target's, such as onnxruntime")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the engine (1)")
+    parser.add_argument("--threads", type=above_zero(int), default=1, metavar="N", help="threads of the engine (1)")
     parser.add_argument("--calibrate", metavar="METHOD", help="TensorRT: calibrate fp32.onnx by entropy2, minmax, ...")
     parser.add_argument("--frames", metavar="DIR", help="pictures to calibrate on (default: the bundle's cache)")
     parser.add_argument("--workspace", type=int, metavar="MIB", help="TensorRT: memory a kernel may use while it runs")

@@ -19,6 +19,7 @@ import numpy as np
 from apps.stream import decode, loop, sinks, sources
 from apps.stream.capture import Capture
 from apps.stream.engine_from_bundle import open_engine
+from apps.stream.options import above_zero
 from apps.stream.power import Sampler
 from edge_mpq.engines import inputs
 from edge_mpq.errors import SourceError
@@ -148,16 +149,3 @@ def _parser():
     parser.add_argument("--report", metavar="REPORT.json", help="write what was measured, with sample frames")
     parser.add_argument("--json", action="store_true", help="print what was measured as one line on stdout")
     return parser
-
-
-def above_zero(kind):
-    """The reader of an option that takes an int or a float above 0."""
-
-    def parse(text):
-        value = kind(text)
-        if not 0 < value < 1e9:
-            raise argparse.ArgumentTypeError("{} is not above 0".format(text))
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
