@@ -29,6 +29,7 @@ def main(argv: list[str]) -> int:
     arguments.add_json(parser)
     args = parser.parse_args(argv)
     plan = plans.load(args.plan)
+    bundle_from_torch.refuse_others(args.out, plan)
     args.target = plan.target
     work = arguments.work_of(args)
     graph = transforms.apply_all(

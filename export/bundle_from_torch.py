@@ -34,7 +34,7 @@ from export import (
     typed_onnx_from_weak,
 )
 
-MARK = bundles.NAME
+MARK, PLAN = bundles.NAME, "plan.json"
 # The name in the header that every TensorRT with calibration prefers.
 ENTROPY2 = "EntropyCalibration2"
 
@@ -72,6 +72,18 @@ def quantized_onnx(
     return hints_into_onnx.write(model, plan)
 
 
+def refuse_others(folder: str | Path, plan: PrecisionPlan | None = None) -> None:
+    """Raise ExportError for a folder whose contents a bundle there would delete.
+
+    An older bundle may go, and so may ``plan.json`` alone where it is ``plan``: the bundle holds it again.
+    """
+    folder = Path(folder)
+    held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if not held or MARK in held or (held == [PLAN] and plan is not None and plans.load(folder / PLAN) == plan):
+        return
+    raise ExportError(f"{folder} holds something that is no bundle", "give --out another folder")
+
+
 def write(
     folder: str | Path,
     title: str,
@@ -89,13 +101,12 @@ def write(
     Replaces an older bundle there, but no folder that holds something else (ExportError).
     """
     folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise ExportError(f"{folder} holds something that is no bundle", "give --out another folder")
+    refuse_others(folder, mixed.plan)
     folder.parent.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(prefix=".half-", dir=folder.parent))
     try:
         float_onnx = onnx_from_torch.onnx_from_graph(graph, opset_of(target))
-        files = {"fp32": "fp32.onnx", "model": "model.onnx", "plan": "plan.json", "ranges": "ranges.json"}
+        files = {"fp32": "fp32.onnx", "model": "model.onnx", "plan": PLAN, "ranges": "ranges.json"}
         document.write_bytes(half / files["fp32"], float_onnx.SerializeToString())
         document.write_bytes(
             half / files["model"], quantized_onnx(float_onnx, graph, mixed, target).SerializeToString()

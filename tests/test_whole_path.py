@@ -97,6 +97,26 @@ def test_plan_then_export_then_build(place: Path) -> None:
     assert len(list((place / "exported" / "frames").iterdir())) == 8
 
 
+def test_export_may_fill_the_folder_that_plan_wrote_into(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, plan = tmp_path / "out", tmp_path / "out" / "plan.json"
+    given = ["--model", f"{place / 'net.py'}:make", "--data", str(place / "data.npz"), "--calibration", "32"]
+    export = ["export", *given, "--plan", str(plan), "--out", str(out)]
+    out.mkdir()
+    shutil.copy(place / "bundle" / "plan.json", plan)
+    (out / "notes.txt").write_text("mine")
+    assert main(export) == 2 and "holds something that is no bundle" in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["notes.txt", "plan.json"]
+    (out / "notes.txt").unlink()
+    elsewhere = tmp_path / "plan.json"
+    plans.save(elsewhere, plans.load(plan)._replace(budget="another"))
+    assert main([*export, "--plan", str(elsewhere)]) == 2  # it would delete a plan that is not its own
+    assert main(export) == 0
+    assert plans.load(plan) == plans.load(place / "bundle" / "plan.json")
+    assert (out / "model.onnx").is_file()
+
+
 def test_what_export_wrote_can_be_measured(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "bundle", tmp_path / "exported")
     (tmp_path / "exported" / "report.json").unlink()
@@ -127,6 +147,8 @@ def test_names_are_looked_up_before_any_work_and_all_of_them(
 @pytest.mark.parametrize("value", ["0", "-3", "two"])
 def test_counts_are_above_zero(place: Path, option: str, value: str) -> None:
     assert main(["bench", str(place / "bundle"), "--data", str(place / "data.npz"), option, value]) == 2
+    if option == "--threads":
+        assert main(["build", str(place / "bundle"), option, value]) == 2
 
 
 def test_a_nano_gets_no_quantize_nodes_and_its_parser_s_opset(place: Path) -> None:
