@@ -1,0 +1,43 @@
+"""LRP-QViT: bits by relevance, after clipping what normalizations write channel by channel.
+
+Ranjan and Savakis, LRP-QViT: Mixed-Precision Vision Transformer Quantization via Layer-wise
+Relevance Propagation, 2024, arXiv 2401.11243: no plan is tried, and no weight is learned.  Its score
+and clip are reconstructions (edge_mpq.sensitivity.relevance, edge_mpq.transforms.channel_clip).
+Its logarithmic grid for what softmax writes is left out: no engine runs one.  Bits between 8 and 4
+are simulated; what deploys are those that the target stores.
+"""
+
+from edge_mpq.calibration import ranges_of
+from edge_mpq.placement import every_tensor
+from edge_mpq.planning import plan
+from edge_mpq.progress import Progress, silent
+from edge_mpq.quantizing import quantize
+from edge_mpq.recipes import Outcome, Task
+from edge_mpq.transforms import apply_all
+
+PAPER = (
+    "N. Ranjan, A. Savakis, LRP-QViT: Mixed-Precision Vision Transformer Quantization via Layer-wise "
+    "Relevance Propagation, arXiv 2401.11243, 2024"
+)
+
+
+def run(task: Task, progress: Progress = silent) -> Outcome:
+    """Clip, score by relevance, the plan of least total harm, rounding to nearest; see the family's contract."""
+    graph = apply_all(["channel_clip"], task.graph, task.calibration, task.target, progress)
+    symmetric = task.target.scheme.activation == "int8"
+    ranges = ranges_of(graph, every_tensor(graph), task.calibration, "mse", symmetric, progress)
+    made = plan(
+        graph,
+        task.example,
+        task.calibration,
+        task.target,
+        task.budget,
+        "relevance",
+        formats=task.formats,
+        validation=task.validation,
+        ranges=ranges,
+        transforms=["channel_clip"],
+        progress=progress,
+    )
+    quantized, _ = quantize(graph, made, task.calibration, rounding="nearest", ranges=ranges, progress=progress)
+    return Outcome(made, graph, quantized, ranges)
