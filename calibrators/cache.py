@@ -11,6 +11,7 @@ takes, by 127.  There is no zero point, and weights are not in it.
 Names are those of one ONNX, so beside a cache lies a sidecar (its path and ``.json``) that
 says of which; a cache of another ONNX is refused.
 """
+import os
 import re
 import struct
 from collections import OrderedDict
@@ -128,6 +129,21 @@ def save(path, cache, onnx_path, pictures, recipe="", data=""):
     sidecar = Sidecar(bundle.digest(onnx_path), bundle.digest(path), cache.algorithm, pictures, recipe, data)
     document.save(str(path) + ".json", KIND, VERSION, sidecar._asdict())
     return sidecar
+
+
+def keep(path, calibration, onnx_path, recipe=""):
+    """Save what TensorRT wrote during a build with ``calibration`` (calibrators/base.py); its Sidecar.
+
+    None where it wrote nothing, because it took a cache; then what an earlier build left at
+    ``path`` goes, for it is not of this engine.  Raises CalibrationError for what is no cache.
+    """
+    if not calibration.written:
+        for name in (str(path), str(path) + ".json"):
+            if os.path.exists(name):
+                os.remove(name)
+        return None
+    made = parse(calibration.written.decode("utf-8", "replace"))
+    return save(path, made, onnx_path, calibration.consumed, recipe, getattr(calibration.batches, "data", ""))
 
 
 def load(path, onnx_path, recipe=None):

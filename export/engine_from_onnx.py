@@ -34,12 +34,17 @@ def engine_path(folder, role):
     return os.path.join(str(folder), "engines", role + ".engine")
 
 
+def cache_path(folder, role):
+    """Where the calibration cache lies that an engine was measured with, its sidecar beside it."""
+    return os.path.join(str(folder), "engines", role + ".cache")
+
+
 def build(folder, role="model", backend=None, threads=1, **more):
     """Build the engine of ``role`` in the bundle at ``folder``; its card.
 
-    backend: another one than the target's.  more: for the backend's own build.  Raises
-    BundleError for a torn bundle or a role it does not have, EngineError when the backend
-    cannot build here.
+    backend: another one than the target's.  more: for the backend's own build.  What its
+    calibration measured stays beside the engine.  Raises BundleError for a torn bundle or a role
+    it does not have, EngineError when the backend cannot build here.
     """
     bundle = bundles.open_folder(folder)
     target = targets.get(bundle.target)
@@ -56,7 +61,14 @@ def build(folder, role="model", backend=None, threads=1, **more):
     if not hasattr(module, "build"):
         known = [name for name in engines.names() if name != "replay"]
         raise UsageError("{} builds no engine".format(backend), "choose one of " + ", ".join(known))
-    return module.build(os.path.join(str(folder), bundle.files[source]), path, target, plan, threads, **more)
+    onnx_path = os.path.join(str(folder), bundle.files[source])
+    card = module.build(onnx_path, path, target, plan, threads, **more)
+    if more.get("calibration") is not None:
+        from calibrators import cache
+
+        recipe = inputs.fingerprint(inputs.from_json(bundle.recipe))
+        cache.keep(cache_path(folder, role), more["calibration"], onnx_path, recipe)
+    return card
 
 
 def calibration_of(folder, method, frames=None):

@@ -7,10 +7,14 @@ import pytest
 
 import calibrators
 from calibrators import cache as caches
-from calibrators import entropy2, percentile
+from calibrators import entropy2, minmax, percentile
+from edge_mpq.engines import inputs, tensorrt
 from edge_mpq.errors import CalibrationError, EngineError
+from edge_mpq.records import bundle as bundles
 from edge_mpq.records import target as targets
 from edge_mpq.records.ranges import RangeTable
+from export import engine_from_onnx
+from tests.attacks.packing import write_folder
 from tests.conformance.building import build, target_for, with_calibrators, without_calibrators
 from tests.conformance.scene import Scene, plan
 
@@ -69,6 +73,36 @@ def test_all_batches_are_seen_and_a_cache_is_written(version: str, method: str, 
     assert [arguments[0].name for arguments in scene.calls("ILayer.precision=")] == ["INT8", "INT8", "HALF", "HALF"]
     assert "OBEY_PRECISION_CONSTRAINTS" not in scene.flags()
     assert card.mismatches() == [] or version == "8.0.1"
+
+
+@with_calibrators
+def test_what_was_measured_stays_beside_the_engine(version: str, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bundle", target_for(version).name)
+    made = bundles.open_folder(folder)
+    recipe = inputs.fingerprint(inputs.from_json(made.recipe))
+
+    def built(calibration) -> None:
+        scene = Scene(version)
+        given = {"options": tensorrt.Options(timing=str(tmp_path / "timing")), "calibration": calibration}
+        engine_from_onnx.build(folder, "calibrated", trt=scene.made, device=scene.device, **given)
+
+    measured = minmax.calibration(Pictures(_batches()))
+    measured.batches.data = "seen"
+    built(measured)
+    path = folder / "engines" / "calibrated.cache"
+    kept, sidecar = caches.load(path, folder / made.files["fp32"], recipe)
+    assert caches.text(kept).encode() == measured.written == path.read_bytes()
+    assert (sidecar.pictures, sidecar.algorithm, sidecar.data) == (6, "MinMaxCalibration", "seen")
+    built(minmax.calibration(cache=kept))  # an engine of the same scales that saw no picture
+    assert sorted(path.name for path in path.parent.iterdir()) == ["calibrated.engine", "calibrated.engine.json"]
+
+
+def test_what_is_no_cache_is_not_kept(tmp_path: Path) -> None:
+    calibration = entropy2.calibration(Pictures(_batches()))
+    calibration.written = b"TRT-8201-\xff"
+    with pytest.raises(CalibrationError, match="this is no calibration cache"):
+        caches.keep(tmp_path / "c", calibration, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 @with_calibrators

@@ -37,6 +37,9 @@ for version in strict_api.versions():
         wanted = plan(target.name, "int8" if calibration else "fp16", "fp32", "fp16")
         tensorrt.build(folder + "/m.onnx", folder + "/e", target, wanted, 1, calibration=calibration,
                        trt=scene.made, device=scene.device, **given)
+        if calibration:
+            kept = cache.keep(folder + "/e.cache", calibration, folder + "/m.onnx")
+            assert (kept is None) == (calibration.written is None), kept
         with tensorrt.open(folder + "/e", trt=scene.made, device=scene.device) as engine:
             answer = engine.infer(batch)[0].tolist()
             assert answer == [[48.0, 1.0]], answer
