@@ -22,19 +22,24 @@ VARIANTS = {"fp32": "fp32", "int8": "int8", "model": "mixed"}
 MIB = 2.0**20
 # A 99th percentile of so many medians is not the engine's doing.
 BUSY = 4
+# How much slower than usual an engine may be in a round that counts.
+NOISE = 0.05
 
 
 class Speed(NamedTuple):
-    """Latency of one engine: every timed call in ms."""
+    """Latency of one engine.  calls_ms: [rounds, calls]; quiet: [rounds], in which nothing disturbed any engine."""
 
     calls_ms: np.ndarray
+    quiet: np.ndarray
 
     @property
     def p50_ms(self) -> float:
-        return float(np.percentile(self.calls_ms, 50))
+        """Of the quiet rounds: of all, load that comes midway could be in one engine's median and not in another's."""
+        return float(np.percentile(self.calls_ms[self.quiet], 50))
 
     @property
     def p99_ms(self) -> float:
+        """Of all calls, whatever disturbed them."""
         return float(np.percentile(self.calls_ms, 99))
 
 
@@ -69,25 +74,47 @@ def interleaved(
     calls: int = 25,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Speed]:
-    """Time engines in turns of ``calls``, so that what slows the machine slows all of them alike."""
-    taken: dict[str, list[float]] = {role: [] for role in engines}
+    """Time engines in rounds of ``calls`` each, so that what slows the machine slows all of them alike.
+
+    Half the calls of a round are made in the order of ``engines`` and half in the reverse, so that what
+    grows or fades within a round falls on all alike too.
+    """
+    taken: dict[str, list[list[float]]] = {role: [] for role in engines}
     for engine in engines.values():
         for _ in range(10):
             engine.infer(batch)
     for _ in bar(range(rounds), f"timing, batch {len(batch)}"):
-        for role, engine in engines.items():
-            for _ in range(calls):
-                started = clock()
-                engine.infer(batch)
-                taken[role].append((clock() - started) * 1000)
-    return {role: Speed(np.array(times)) for role, times in taken.items()}
+        row: dict[str, list[float]] = {role: [] for role in engines}
+        for order, count in ((list(engines), calls // 2), (list(engines)[::-1], calls - calls // 2)):
+            for role in order:
+                for _ in range(count):
+                    started = clock()
+                    engines[role].infer(batch)
+                    row[role].append((clock() - started) * 1000)
+        for role, times in row.items():
+            taken[role].append(times)
+    found = {role: np.array(times) for role, times in taken.items()}
+    quiet = quiet_rounds(np.array([np.median(times, 1) for times in found.values()]))
+    return {role: Speed(times, quiet) for role, times in found.items()}
 
 
-def speedup(reference: Speed, other: Speed, calls: int = 25) -> float:
-    """Median over rounds of the ratio of round medians: what one turn says is compared with its neighbour."""
-    mine = np.median(reference.calls_ms.reshape(-1, calls), 1)
-    theirs = np.median(other.calls_ms.reshape(-1, calls), 1)
-    return float(np.median(mine / theirs))
+def quiet_rounds(medians: np.ndarray) -> np.ndarray:
+    """Which rounds [rounds] no engine was disturbed in; medians: [engines, rounds].
+
+    Those in which every engine was within ``NOISE`` of what its fastest quarter of rounds took; at
+    least a quarter of all rounds, the least disturbed, and never fewer than three.
+    """
+    few = max(3, medians.shape[1] // 4)
+    usual = np.sort(medians, 1)[:, :few][:, -1:]
+    slowed = (medians / usual).max(0)
+    quiet = slowed <= 1 + NOISE
+    quiet[np.argsort(slowed, kind="stable")[:few]] = True
+    return quiet
+
+
+def speedup(reference: Speed, other: Speed) -> float:
+    """How many times faster than ``reference``: the ratio of the medians that a report shows."""
+    return reference.p50_ms / other.p50_ms
 
 
 def variants(

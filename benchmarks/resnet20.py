@@ -3,7 +3,7 @@
     python -m benchmarks.resnet20 --weights resnet20_cifar10.pt --data cifar10.npz
 
 Each seed draws other calibration pictures.  Accuracy is of the engine on every test picture;
-speed is the median ratio of interleaved rounds, batch 1, one thread.
+speed is the ratio of medians over the quiet rounds of an interleaved run, batch 1, one thread.
 """
 
 import argparse
