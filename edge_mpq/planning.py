@@ -72,14 +72,14 @@ def plan(
     )
     score = scores or _method(sensitivity).scores(graph, menu, few(calibration), ranges, board, progress)
     method = allocators.get(allocator)
-    loss = Evaluator(graph, board, ranges, few(calibration)).harm()
+    evaluator = Evaluator(graph, board, ranges, few(calibration))
     tables = cost_tables(layers, menu, board, timing.times if timing else None)
     timed = timing or Timing({})
     limits = budgets.limits(wanted, layers, tables, timed.other_ms, timed.changes)
     ties = _ties(layers)
 
     def planned(extra: Sequence[allocators.Limit] = ()) -> PrecisionPlan:
-        chosen = method.allocate(score, [*limits, *extra], ties, loss)
+        chosen = method.allocate(score, [*limits, *extra], ties, evaluator.harm())
         broken = [limit.what for limit in limits if not limit.holds(chosen)]
         if broken:
             raise PlanError(
@@ -98,7 +98,7 @@ def plan(
 
     drop = wanted.drop()
     if drop is None:
-        return planned()
+        return _counted(planned(), evaluator.calls)
     if validation is None:
         raise PlanError(
             f"budget {wanted} speaks of accuracy, and there is no validation data", "give validation batches"
@@ -106,7 +106,14 @@ def plan(
     candidates = by_size(planned, tables["size"], progress)
     if isinstance(method, Searching):
         candidates = _searched(method, score, limits, ties, made_of, progress)
-    return cheapest_within(drop, candidates, graph, board, ranges, calibration, validation)
+    made = cheapest_within(drop, candidates, graph, board, ranges, calibration, validation)
+    return _counted(made, evaluator.calls)
+
+
+def _counted(made: PrecisionPlan, calls: int) -> PrecisionPlan:
+    """The plan, whose ``predicted`` also tells how many whole models an allocator tried."""
+    trials = calls + made.predicted.get("trials", 0)
+    return made._replace(predicted={**made.predicted, "trials": trials}) if trials else made
 
 
 def _searched(
@@ -121,7 +128,11 @@ def _searched(
 
     def candidates(accuracy: Callable[[PrecisionPlan], float], enough: float) -> list[PrecisionPlan]:
         found = method.search(score, ties, lambda chosen: accuracy(made_of(chosen)), enough, progress)
-        return [made_of(chosen) for chosen in found.kept if all(limit.holds(chosen) for limit in limits)]
+        kept = [made_of(chosen) for chosen in found.kept if all(limit.holds(chosen) for limit in limits)]
+        if not kept:
+            asked = ", ".join(limit.what for limit in limits)
+            raise PlanError(f"no plan that stays within the drop keeps {asked}", "allow more of either")
+        return kept
 
     return candidates
 
