@@ -9,50 +9,37 @@ Tai and Wu, MPTQ-ViT: Mixed-Precision Post-Training Quantization for Vision Tran
 The paper's estimator of b and its a could not be read: the middle of the range and a search are a
 reconstruction.  Every layer tries all of a = 0, 0.05, ... 1 with and without b, and leaving
 things alone, and takes what errs least in its output when X' and W' are rounded on the target's
-8-bit grids.  With its channels in the middle a tensor needs no zero point, which is what engines
-without one (TensorRT) gain most from.
+8-bit grids, on pictures that did not set those grids.  With its channels in the middle a tensor needs
+no zero point, which is what engines without one (TensorRT) gain most from.
 
 b and s move into the normalization, the values of attention or the layer before, where there is one
 that can take them (_sites.py).  A linear without one (behind GELU) gets a Sub and a Mul before its
 quantizer where they at least halve its error, and is left alone where they do not.
 """
 
-import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import torch
 from torch import fx
 
 from edge_mpq import graph as ir
 from edge_mpq import observers, quantizers
-from edge_mpq.calibration import inputs_of
 from edge_mpq.errors import CalibrationError
-from edge_mpq.partial import PartialRun
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizers.affine import weight_range
 from edge_mpq.records import formats
 from edge_mpq.records.target import Target
 from edge_mpq.simulation import weight_axis
+from edge_mpq.transforms._channels import Channels, Reach, Seen, halves, reach_of, seen
 from edge_mpq.transforms._fold import fold, insert, scaled_inputs
-from edge_mpq.transforms._sites import Site, sites
+from edge_mpq.transforms._sites import Reader, Site, sites
 
 ALPHAS = tuple(step / 20 for step in range(21))
 # A Sub and Mul of their own must leave at most this share of a layer's error to be worth running.
 WORTH = 0.5
-# What every layer's error is measured on: so many tokens, or places of so many pictures.
-_ROWS, _PICTURES = 1024, 8
 # Scales stay within a factor of this around their mean, so that a channel that calibration
 # saw almost still cannot blow up on other pictures.
 _SPREAD = 1e3
-
-
-class Seen(NamedTuple):
-    """What calibration saw of a tensor: least and greatest of each channel [C], and some of its values."""
-
-    low: torch.Tensor
-    high: torch.Tensor
-    values: torch.Tensor
 
 
 def apply(
@@ -85,14 +72,16 @@ def rewritten(
     found = sites(graph)
     bare = list(_bare(graph, found)) if inserts else []
     tensors = {reader.node.args[0] for site in found for reader in site.readers}
-    seen = _seen(graph, tensors | {layers[0].args[0] for layers in bare}, batches, progress)
+    tensors |= {layers[0].args[0] for layers in bare}
+    known, fresh = (seen(graph, tensors, half, progress) for half in halves(batches))
     for site in progress(found, "smoothing channels"):
-        shift, scale, _ = searched(graph, site, seen, symmetric, shifts)
+        shift, scale, _ = searched(graph, site, known, fresh, symmetric, shifts)
         fold(graph, site, shift, scale)
     for layers in progress(bare, "smoothing behind activations"):
         site = insert(graph, layers)
-        known = {site.source: seen[site.source.args[0].args[0]]}
-        shift, scale, share = searched(graph, site, known, symmetric, shifts)
+        before = site.source.args[0].args[0]
+        one, other = ({site.source: half[before]} for half in (known, fresh))
+        shift, scale, share = searched(graph, site, one, other, symmetric, shifts)
         if share <= WORTH:
             fold(graph, site, shift, scale)
         else:
@@ -102,28 +91,36 @@ def rewritten(
     return graph
 
 
+@torch.no_grad()
 def searched(
-    graph: fx.GraphModule, site: Site, seen: dict[fx.Node, Seen], symmetric: bool, shifts: bool
+    graph: fx.GraphModule, site: Site, known: Channels, fresh: Channels, symmetric: bool, shifts: bool
 ) -> tuple[torch.Tensor, torch.Tensor, float]:
     """(shift [C], scale [C], share of the error left) that err least at the readers' outputs.
 
-    The error is that of int8 weights and activations, the latter ``symmetric`` or with a zero point.
-    Candidates are held against each other with nothing clipped; the best then has to beat
-    leaving things alone with the ranges that quantizing takes.
+    The error is that of int8 weights and activations, the latter ``symmetric`` or with a zero point,
+    on grids that span what is ``known``, of values that are ``fresh``: channels that all fill
+    their grid to the brim spill over on other pictures.  Candidates are held against each other with
+    nothing clipped; the best has to beat leaving things alone with the ranges that quantizing takes, too.
     """
-    low, high, widest = _statistics(graph, site, seen)
-    still, alone = torch.zeros_like(low), torch.ones_like(low)
-    best, least = (still, alone), math.inf
-    for shift in [still, (low + high) / 2] if shifts and site.shifts else [still]:
-        shift = torch.where(site.free, shift, still)
-        reach = torch.maximum((high - shift).abs(), (low - shift).abs())
-        for alpha in ALPHAS:
-            scale = torch.where(site.free, scales(reach, widest, alpha), alone)
-            error = _error(graph, site, seen, shift, scale, symmetric, "minmax")
-            if error < least:
-                best, least = (shift, scale), error
-    before, after = (_error(graph, site, seen, *moved, symmetric, "mse") for moved in ((still, alone), best))
-    return (*best, after / before) if after < before else (still, alone, 1.0)
+    seen_first, seen_all = reach_of(graph, site, known), reach_of(graph, site, known, fresh)
+    still, alone = torch.zeros(len(site.free)), torch.ones(len(site.free))
+
+    def error(moved: tuple[torch.Tensor, torch.Tensor], rule: str) -> float:
+        tensors = [(reader, reader.node.args[0]) for reader in site.readers]
+        return sum(_error(graph, reader, known[at], fresh[at], *moved, symmetric, rule) for reader, at in tensors)
+
+    def moved(reach: Reach, alpha: float, centred: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        shift = torch.where(site.free, (reach.low + reach.high) / 2, still) if centred else still
+        most = torch.maximum((reach.high - shift).abs(), (reach.low - shift).abs())
+        return shift, torch.where(site.free, scales(most, reach.weight, alpha), alone)
+
+    ways = [(alpha, centred) for centred in (False, True)[: 1 + (shifts and site.shifts)] for alpha in ALPHAS]
+    best = min(ways, key=lambda way: error(moved(seen_first, *way), "minmax"))
+    rules = ("minmax", "mse")
+    before, after = ([error(way, rule) for rule in rules] for way in ((still, alone), moved(seen_first, *best)))
+    if not all(left < whole for left, whole in zip(after, before, strict=True)):
+        return still, alone, 1.0
+    return *moved(seen_all, *best), max(left / whole for left, whole in zip(after, before, strict=True))
 
 
 def scales(reach: torch.Tensor, widest: torch.Tensor, alpha: float) -> torch.Tensor:
@@ -135,80 +132,39 @@ def scales(reach: torch.Tensor, widest: torch.Tensor, alpha: float) -> torch.Ten
     return torch.where(alive, scale, torch.ones_like(scale))
 
 
-def _statistics(
-    graph: fx.GraphModule, site: Site, seen: dict[fx.Node, Seen]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Least and greatest value, and greatest weight over all readers, of each of the source's channels [C]."""
-    count = len(site.free)
-    low, high, widest = torch.full((count,), torch.inf), torch.full((count,), -torch.inf), torch.zeros(count)
-    for reader in site.readers:
-        known, weight = seen[reader.node.args[0]], ir.tensor_argument(graph, reader.node, 1)
-        assert weight is not None
-        low = low.scatter_reduce(0, reader.channels, known.low, "amin")
-        high = high.scatter_reduce(0, reader.channels, known.high, "amax")
-        widest = widest.scatter_reduce(0, reader.channels, _widest(weight, reader.node), "amax")
-    unread = low > high
-    return low.masked_fill(unread, 0.0), high.masked_fill(unread, 0.0), widest
-
-
-def _widest(weight: torch.Tensor, node: fx.Node) -> torch.Tensor:
-    """The greatest weight that meets each input channel of a layer: [C]."""
-    if ir.WEIGHTED[node.target] == "conv_transpose2d":
-        return weight.abs().flatten(1).amax(1)
-    inputs = node.args[0].meta["val"].shape[1 if node.target in ir.CONV else -1]
-    groups = int(inputs) // weight.shape[1]
-    return weight.abs().reshape(groups, -1, weight.shape[1], weight[0, 0].numel()).amax((1, 3)).flatten()
-
-
 @torch.no_grad()
 def _error(
     graph: fx.GraphModule,
-    site: Site,
-    seen: dict[fx.Node, Seen],
+    reader: Reader,
+    known: Seen,
+    fresh: Seen,
     shift: torch.Tensor,
     scale: torch.Tensor,
     symmetric: bool,
     rule: str,
 ) -> float:
-    """Squared error of the readers' outputs, per value, with (X - shift) / scale and its weights rounded.
+    """Squared error of a reader's output with (X - shift) / scale and its weights rounded, per value.
 
-    rule: the observer that ranges the activations.
+    shift, scale: of the source's channels.  rule: the observer that ranges ``known`` values for the
+    grid that ``fresh`` ones are rounded on.
     """
-    total, form = 0.0, formats.get("int8")
-    for reader in site.readers:
-        node, values = reader.node, seen[reader.node.args[0]].values
-        weight = ir.tensor_argument(graph, node, 1)
-        assert weight is not None
-        along = [-1, *[1] * (values.dim() - 2)] if node.target in ir.CONV else [-1]
-        moved = values - shift[reader.channels].view(along)
-        smooth = moved / scale[reader.channels].view(along)
-        observer = observers.get(rule).Observer(form.bits, symmetric)
-        observer.see(smooth)
-        low, high = (torch.tensor([end]) for end in observer.range())
-        scaled, axis = scaled_inputs(weight, scale[reader.channels], node), weight_axis(ir.WEIGHTED[node.target])
-        rounded = quantizers.for_format(form).quantizer(form, *weight_range(scaled, axis), True, axis)(scaled)
-        read = quantizers.for_format(form).quantizer(form, low, high, symmetric, None)(smooth)
-        rest = node.args[3:]
-        total += (node.target(read, rounded, None, *rest) - node.target(moved, weight, None, *rest)).square().mean()
-    return float(total)
-
-
-def _seen(graph: fx.GraphModule, tensors: set[fx.Node], batches: list, progress: Progress) -> dict[fx.Node, Seen]:
-    run = PartialRun(graph)
-    low: dict[fx.Node, torch.Tensor] = {}
-    high: dict[fx.Node, torch.Tensor] = {}
-    kept: dict[fx.Node, list[torch.Tensor]] = {}
-    for batch in progress(batches, "looking at channels"):
-        run.run(inputs_of(batch))
-        for tensor in tensors:
-            value = run.values[tensor]
-            convolved = any(user.target in ir.CONV for user in tensor.users)
-            rows = value.movedim(1 if convolved else -1, -1).flatten(0, -2)
-            low[tensor] = torch.minimum(low.get(tensor, rows[0]), rows.amin(0))
-            high[tensor] = torch.maximum(high.get(tensor, rows[0]), rows.amax(0))
-            share = -(-(_PICTURES if convolved else _ROWS) // len(batches))
-            kept.setdefault(tensor, []).append(value[:share] if convolved else rows[:: -(-len(rows) // share)])
-    return {tensor: Seen(low[tensor], high[tensor], torch.cat(kept[tensor])) for tensor in tensors}
+    node, form = reader.node, formats.get("int8")
+    weight = ir.tensor_argument(graph, node, 1)
+    assert weight is not None
+    shift, scale = shift[reader.channels], scale[reader.channels]
+    along = [-1, *[1] * (fresh.values.dim() - 2)] if node.target in ir.CONV else [-1]
+    observer = observers.get(rule).Observer(form.bits, symmetric)
+    if rule == "mse":
+        observer.see((known.values - shift.view(along)) / scale.view(along))
+    else:  # of all pictures, not only of some
+        observer.see(torch.stack([known.low - shift, known.high - shift]) / scale)
+    low, high = (torch.tensor([end]) for end in observer.range())
+    scaled, axis = scaled_inputs(weight, scale, node), weight_axis(ir.WEIGHTED[node.target])
+    rounded = quantizers.for_format(form).quantizer(form, *weight_range(scaled, axis), True, axis)(scaled)
+    moved = fresh.values - shift.view(along)
+    read = quantizers.for_format(form).quantizer(form, low, high, symmetric, None)(moved / scale.view(along))
+    rest = node.args[3:]
+    return float((node.target(read, rounded, None, *rest) - node.target(moved, weight, None, *rest)).square().mean())
 
 
 def _bare(graph: fx.GraphModule, found: list[Site]) -> Iterator[list[fx.Node]]:

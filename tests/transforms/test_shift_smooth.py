@@ -9,8 +9,10 @@ from torch import fx, nn
 from edge_mpq import graph as ir
 from edge_mpq import simulation, transforms
 from edge_mpq.errors import CalibrationError
+from edge_mpq.progress import silent
 from edge_mpq.records import target as targets
 from edge_mpq.transforms import shift_smooth, smooth
+from edge_mpq.transforms._channels import halves, reach_of, seen
 from edge_mpq.transforms._sites import sites
 from tests import toys
 
@@ -49,13 +51,13 @@ def left(offset: float, symmetric: bool, shifts: bool) -> float:
     """Squared error of the layer behind the normalization, after the search, on values it has not seen."""
     graph = toys.copied(made(offset))
     (site,) = sites(graph)
-    tensors = {site.readers[0].node.args[0]}
-    known, fresh = (shift_smooth._seen(graph, tensors, read(4, seed), lambda items, what: items) for seed in (0, 1))
-    shift, scale, _ = shift_smooth.searched(graph, site, known, symmetric, shifts)
-    return shift_smooth._error(graph, site, fresh, shift, scale, symmetric, "minmax")
+    tensor = site.readers[0].node.args[0]
+    known, fresh, unseen = (seen(graph, [tensor], read(4, seed), silent) for seed in range(3))
+    shift, scale, _ = shift_smooth.searched(graph, site, known, fresh, symmetric, shifts)
+    return shift_smooth._error(graph, site.readers[0], known[tensor], unseen[tensor], shift, scale, symmetric, "minmax")
 
 
-@pytest.mark.parametrize(("offset", "gain"), [(5.0, 4.0), (1.5, 1.5)])
+@pytest.mark.parametrize(("offset", "gain"), [(5.0, 4.0), (1.5, 1.2)])
 def test_shifts_win_where_channels_lie_beside_zero(offset, gain):
     assert left(offset, True, shifts=False) > gain * left(offset, True, shifts=True)
 
@@ -72,10 +74,26 @@ def test_the_search_is_never_worse_than_leaving_things_alone():
     for offset in (0.0, 1.5, 5.0):
         graph = toys.copied(made(offset))
         (site,) = sites(graph)
-        seen = shift_smooth._seen(graph, {site.readers[0].node.args[0]}, read(), lambda items, what: items)
+        parts = [seen(graph, [site.readers[0].node.args[0]], half, silent) for half in halves(read())]
         for symmetric in (True, False):
-            shares = [shift_smooth.searched(graph, site, seen, symmetric, shifts)[2] for shifts in (True, False)]
-            assert 0 < shares[0] <= 1 and 0 < shares[1] <= 1
+            for shifts in (True, False):
+                shift, scale, share = shift_smooth.searched(graph, site, *parts, symmetric, shifts)
+                assert 0 < share <= 1
+                assert share < 1 or (not shift.any() and bool((scale == 1).all()))
+
+
+def test_channels_that_fill_their_grid_on_few_pictures_are_judged_by_others():
+    graph = toys.copied(made(0.0))
+    (site,) = sites(graph)
+    tensor = site.readers[0].node.args[0]
+    few, many = (seen(graph, [tensor], [read(count)[0][:count]], silent) for count in (1, 8))
+    honest = shift_smooth.searched(graph, site, few, seen(graph, [tensor], read(2, 7), silent), True, True)[2]
+    fooled = shift_smooth.searched(graph, site, few, few, True, True)[2]
+    assert fooled < 0.8 * honest
+    low = [reach_of(graph, site, *parts).low for parts in ((few,), (few, many))]
+    assert bool((low[1] <= low[0]).all())
+    assert [len(half) for half in halves(read(5))] == [3, 2]
+    assert [half[0].shape[0] for half in halves(read(1))] == [4, 4] and len(halves([read(1)[0][:1]])[1][0]) == 1
 
 
 def added(graph: fx.GraphModule) -> int:
@@ -85,12 +103,12 @@ def added(graph: fx.GraphModule) -> int:
 
 @torch.no_grad()
 def test_behind_gelu_a_pair_is_put_where_it_pays_and_not_where_the_grid_has_a_zero_point():
-    graphs = [shift_smooth.apply(toys.copied(made(0.0)), read(), target) for target in (SIGNED, UNSIGNED)]
+    graphs = [shift_smooth.apply(toys.copied(made(1.5)), read(), target) for target in (SIGNED, UNSIGNED)]
     assert [added(graph) for graph in graphs] == [1, 0]
     x = read(1, seed=5)[0]
     for graph in graphs:
-        assert torch.allclose(graph(x), made(0.0)(x), rtol=1e-4, atol=1e-5)
-    assert added(shift_smooth.rewritten(toys.copied(made(0.0)), read(), SIGNED, inserts=False)) == 0
+        assert torch.allclose(graph(x), made(1.5)(x), rtol=1e-4, atol=1e-5)
+    assert added(shift_smooth.rewritten(toys.copied(made(1.5)), read(), SIGNED, inserts=False)) == 0
 
 
 @torch.no_grad()
@@ -129,7 +147,7 @@ def test_what_is_deployed_is_what_is_simulated(board):
 
     target = targets.get(board)
     graph = transforms.apply_all(["shift_smooth"], toys.graph("transformer"), toys.batches(), target)
-    assert added(graph) > 0
+    assert added(graph) > 0 or board == "cpu-x86-vnni"  # whose grids have a zero point
     plan = toys.planned("transformer", board)._replace(transforms=("shift_smooth",))
     quantized, _ = quantize(graph, plan, toys.batches())
     model = qdq_into_onnx.insert(onnx_from_torch.onnx_from_graph(graph, target.opset), graph, quantized, plan, target)
