@@ -22,7 +22,6 @@ JointTable = dict[tuple[str, str], dict[tuple[Pair, Pair], float]]
 # Harm of a whole plan, measured by running the model; the sum of scores is its prediction.
 Loss = Callable[[Mapping[str, Pair]], float]
 
-
 # Costs are sums of thousands of floats; a limit met to nine digits is met.
 SLACK = 1e-9
 
@@ -47,7 +46,8 @@ class Limit(NamedTuple):
     """The costs of the chosen pairs must not sum to more than ``most``.
 
     what: the limit as the user wrote it (``size<=5bits``), for messages.  changes: what neighbours of
-    unlike formats cost besides; ``milp`` counts it, others choose as if it were nothing.
+    unlike formats cost besides; ``milp`` and ``bisection`` count it,
+    others choose as if it were nothing.
     """
 
     costs: CostTable

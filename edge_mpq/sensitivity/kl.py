@@ -15,6 +15,7 @@ from edge_mpq.cost import Menu
 from edge_mpq.progress import Progress, silent
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
+from edge_mpq.sensitivity._curvature import classes
 from edge_mpq.sensitivity._one_at_a_time import measure
 
 
@@ -32,8 +33,5 @@ def scores(
 
 def divergence(reference: torch.Tensor, moved: torch.Tensor) -> float:
     """KL of two batches of logits [N, K, ...], mean over pictures and places."""
-    if reference.shape[1] == 1:  # one logit: fire or not
-        reference = torch.cat([reference, torch.zeros_like(reference)], 1)
-        moved = torch.cat([moved, torch.zeros_like(moved)], 1)
-    known, new = functional.log_softmax(reference, 1), functional.log_softmax(moved, 1)
+    known, new = functional.log_softmax(classes(reference), 1), functional.log_softmax(classes(moved), 1)
     return max(0.0, (known.exp() * (known - new)).sum(1).mean().item())
