@@ -9,6 +9,7 @@ import torch
 from apps.data.batches import batches
 from apps.data.opening import open_data
 from apps.models import NAMES
+from apps.models.light_segmenter import LightSegmenter
 from apps.models.mobilenet_v2 import MobileNetV2
 from apps.models.unet import UNet
 from apps.models.vit import VisionTransformer
@@ -19,7 +20,8 @@ from edge_mpq.loading import load_model
 from tests.shared import shared_file
 
 # Side of the square picture each is tried with; smaller than in use where the model allows it.
-SIDES = {"mobilenet_v2": 64, "resnet18": 64, "resnet50": 64, "vit_tiny": 224, "xception_flame": 65}
+SIDES = {"mobilenet_v2": 64, "mobilenet_v2_flame": 64, "resnet18": 64, "resnet50": 64, "vit_tiny": 224}
+SIDES |= {"xception_flame": 65}
 # Published counts of parameters: the architectures of the papers and of the weights users bring.
 PARAMETERS = {
     "cifar_resnet20": 269_722,
@@ -69,6 +71,7 @@ def test_sizes_and_widths_are_arguments():
     with torch.no_grad():
         assert MobileNetV2(7, width=0.35, small_input=True).eval()(picture).shape == (1, 7)
         assert UNet(3, width=4, depth=2).eval()(torch.zeros(2, 3, 20, 36)).shape == (2, 3, 20, 36)
+        assert LightSegmenter(3, (4, 6)).eval()(torch.zeros(2, 3, 20, 36)).shape == (2, 3, 20, 36)
         assert VisionTransformer(16, 8, 32, 1, 2, 5).eval()(picture[..., :16, :16]).shape == (1, 5)
         assert Xception(4, stem=4, widths=(8, 16), head=6).eval()(picture).shape == (1, 4)
 
@@ -78,6 +81,8 @@ def test_a_picture_of_the_wrong_size_is_refused_with_the_right_one():
         VisionTransformer()(torch.zeros(1, 3, 28, 30))
     with pytest.raises(ModelError, match="that 16 divides"):
         UNet()(torch.zeros(1, 3, 32, 40))
+    with pytest.raises(ModelError, match="that 16 divides"):
+        LightSegmenter()(torch.zeros(1, 3, 40, 32))
     with pytest.raises(ModelError, match="divide"):
         VisionTransformer(size=30, patch=4)
 
