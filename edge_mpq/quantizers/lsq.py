@@ -43,7 +43,8 @@ class LearnedStepQuantizer(nn.Module):
     @property
     def scale(self) -> torch.Tensor:
         """The step: float32 [1] or [K]."""
-        return self.start * torch.exp(self.growth * float(self.learning))
+        # Of a copy: a restart between a step forward and its way back must not reach into the latter.
+        return self.start.clone() * torch.exp(self.growth * float(self.learning))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         scale, zero = self.scale, self.zero.float()

@@ -1,0 +1,168 @@
+"""Quantization-aware training against quantization after it, on ResNet-20 and CIFAR-10 with real weights.
+
+    python -m benchmarks.qat --weights resnet20_cifar10.pt --data cifar10.npz --plans w4a8 w2a8
+
+Both start from the same float model and plan.  After training: ranges of least squared error on
+512 pictures, rounding with error feedback, bias correction.  Aware: a few epochs over the
+training pictures, shifted and mirrored.  A seed draws calibration pictures, order and shifts.
+Accuracy is of the engine on every test picture; where no engine runs the plan, of the simulation.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+import edge_mpq
+from apps import measure
+from apps.data.batches import batches
+from apps.data.calibration import Calibration
+from apps.data.opening import open_data
+from apps.terminal import bar
+from edge_mpq.engines import onnxruntime
+from edge_mpq.engines.inputs import Recipe
+from edge_mpq.layers import layers_of
+from edge_mpq.loading import load_model
+from edge_mpq.quantizing import answers
+from edge_mpq.records import plan as plans
+from edge_mpq.records import target as targets
+from edge_mpq.records.plan import PrecisionPlan
+from edge_mpq.training import qat
+from export import onnx_from_torch
+from export.bundle_from_torch import Quantized, opset_of, quantized_onnx
+
+BATCH = 64
+HEAD = "| plan | seed | fp32 % | after training % | aware % | gain, points | engine agrees % | s after | s aware |"
+
+
+class Measured(NamedTuple):
+    """One seed: accuracies and agreement in %, seconds of either way.
+
+    agreement: of the engine with the simulated model, in top-1 answers; NaN without an engine.
+    """
+
+    fp32: float
+    after: float
+    aware: float
+    agreement: float
+    after_s: float
+    aware_s: float
+
+
+class Pictures:
+    """Training batches, shifted by up to four pixels and mirrored, the same for the same seed and epoch."""
+
+    def __init__(self, inputs: torch.Tensor, labels: torch.Tensor, seed: int):
+        self.inputs, self.labels, self.seed = inputs, labels, seed
+
+    def __call__(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        draw = torch.Generator().manual_seed(1000 * self.seed + epoch)
+        for chosen in torch.randperm(len(self.inputs), generator=draw).split(BATCH)[: len(self.inputs) // BATCH]:
+            yield shifted(self.inputs[chosen], draw), self.labels[chosen]
+
+
+def shifted(inputs: torch.Tensor, draw: torch.Generator, most: int = 4) -> torch.Tensor:
+    """Pictures [N, 3, H, W], each moved by up to ``most`` pixels and mirrored or not; edges are reflected."""
+    count, _, rows, columns = inputs.shape
+    wide = functional.pad(inputs, (most,) * 4, mode="reflect")
+    down, right = (torch.randint(2 * most + 1, (count, 1), generator=draw) for _ in range(2))
+    taken, across = torch.arange(rows) + down, torch.arange(columns).repeat(count, 1)
+    mirrored = torch.rand(count, 1, generator=draw) < 0.5
+    across = torch.where(mirrored, columns - 1 - across, across) + right
+    picked = wide[torch.arange(count)[:, None, None], :, taken[:, :, None], across[:, None, :]]
+    return picked.permute(0, 3, 1, 2).contiguous()
+
+
+def main() -> None:
+    """Print a Markdown table: one row a plan and seed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--plans", nargs="+", default=["w4a8"], help="w4a8, w4a4, ... or a budget such as size<=5bits")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--distillation", type=float, default=0.0, help="weight of the float model's answers")
+    parser.add_argument("--frozen", type=float, default=1 / 3, help="last share of epochs on running statistics")
+    parser.add_argument("--rule", default="lsq")
+    args = parser.parse_args()
+    data, recipe = open_data(args.data), Recipe(32, 32)
+    test = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches(data.test, recipe, 100)]
+    pairs = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches(data.train, recipe, 1000)]
+    inputs, labels = (torch.cat(part) for part in zip(*pairs, strict=True))
+    print(HEAD + "\n" + "|---" * 9 + "|", flush=True)
+    for wanted in args.plans:
+        for seed in range(args.seeds):
+            calibration = Calibration(data.train, recipe, 512, seed=seed)
+            found = one(args, wanted, calibration, Pictures(inputs, labels, seed), test)
+            numbers = (found.fp32, found.after, found.aware, found.aware - found.after, found.agreement)
+            shown = " | ".join(f"{number:.2f}" for number in numbers)
+            print(f"| {wanted} | {seed} | {shown} | {found.after_s:.0f} | {found.aware_s:.0f} |", flush=True)
+
+
+def one(args: argparse.Namespace, wanted: str, calibration: Calibration, pictures: Pictures, test: list) -> Measured:
+    """Both ways from the same float model under the same plan."""
+    model, example = load_model("cifar_resnet20", args.weights), test[0][0][:1]
+    plan = plan_of(wanted, model, example, calibration)
+    started = time.perf_counter()
+    after, ranges = edge_mpq.quantize(model, plan, calibration)
+    after_s, started = time.perf_counter() - started, time.perf_counter()
+    aware = qat.fit(
+        model,
+        example,
+        plan,
+        ranges,
+        pictures,
+        args.epochs,
+        args.rate,
+        progress=bar,
+        rule=args.rule,
+        frozen=args.frozen,
+        distillation=args.distillation,
+    )
+    aware_s = time.perf_counter() - started
+    graph = edge_mpq.prepared(model, example)
+    said = {"fp32": answers(graph, test).numpy(), "sim": answers(aware.model, test).numpy()}
+    if plan.target == "simulation":
+        said |= {"after": answers(after, test).numpy(), "aware": said["sim"]}
+    else:
+        said |= {"after": engine_answers(graph, after, plan, test)}
+        said |= {"aware": engine_answers(aware.graph, aware.model, plan, test)}
+    labels = torch.cat([label for _, label in test]).numpy()
+    right = {name: 100 * float((measure.top1(scores) == labels).mean()) for name, scores in said.items()}
+    agreed = 100 * float((measure.top1(said["aware"]) == measure.top1(said["sim"])).mean())
+    agreement = float("nan") if plan.target == "simulation" else agreed
+    return Measured(right["fp32"], right["after"], right["aware"], agreement, after_s, aware_s)
+
+
+def plan_of(wanted: str, model: nn.Module, example: torch.Tensor, calibration: Calibration) -> PrecisionPlan:
+    """A uniform plan (w4a8), on the board that runs it if one does, or the planner's for a budget."""
+    if "<" in wanted:
+        return edge_mpq.plan(model, example, calibration, budget=wanted, formats=["w8a8", "w4a8"])
+    weight, activation = wanted[1:].split("a")
+    target = targets.get("cpu-x86-vnni" if activation == "8" else "simulation")
+    return plans.uniform(layers_of(edge_mpq.prepared(model, example)), target, f"int{weight}", f"int{activation}")
+
+
+def engine_answers(graph: fx.GraphModule, quantized: fx.GraphModule, plan: PrecisionPlan, test: list) -> np.ndarray:
+    """Scores [N, 10] of the engine built from the exported ONNX."""
+    target = targets.get(plan.target)
+    written = onnx_from_torch.onnx_from_graph(graph, opset_of(target))
+    model = quantized_onnx(written, graph, Quantized(plan, quantized), target)
+    with tempfile.TemporaryDirectory() as folder:
+        path = folder + "/model.onnx"
+        with open(path, "wb") as stream:
+            stream.write(model.SerializeToString())
+        onnxruntime.build(path, folder + "/model.engine", target, plan)
+        engine = onnxruntime.open(folder + "/model.engine")
+        return measure.answers(engine, [values.numpy() for values, _ in test], "engine")
+
+
+if __name__ == "__main__":
+    main()
