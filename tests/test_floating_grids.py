@@ -1,7 +1,9 @@
-"""Low-precision floats, value by value: the casts of torch, every code of fp8, the sixteen of fp4."""
+"""Low-precision floats, value by value: every code of every small one, and the casts of torch and ml_dtypes."""
 
 from typing import Any
 
+import ml_dtypes
+import numpy as np
 import pytest
 import torch
 
@@ -42,18 +44,62 @@ def whole_grid(form: formats.Format) -> Any:
     return grid(form, -form.largest, form.largest)
 
 
-def test_fp8_is_bit_for_bit_torch_s_for_every_code_and_between_them():
-    form = formats.get("fp8")
-    codes = torch.arange(256).to(torch.uint8).view(torch.float8_e4m3fn).float()
+def in_torch(dtype: torch.dtype) -> Any:
+    """The cast of torch, there and back."""
+    return lambda values: values.to(dtype).float()
+
+
+def in_ml_dtypes(dtype: type) -> Any:
+    """The cast of ml_dtypes, there and back."""
+    return lambda values: torch.from_numpy(values.numpy().astype(dtype).astype(np.float32))
+
+
+def codes_of(exponents: int, mantissas: int) -> torch.Tensor:
+    """The value of every code of a float without infinities and NaN: sign, exponent, mantissa."""
+    codes = torch.arange(2 ** (1 + exponents + mantissas))
+    sign = 1 - 2 * (codes >> (exponents + mantissas)).float()
+    exponent, mantissa = (codes >> mantissas) % 2**exponents, (codes % 2**mantissas).float() / 2**mantissas
+    least = 2 - 2 ** (exponents - 1)  # the exponent of subnormals and of the smallest normals
+    normal = torch.exp2((exponent - 1 + least).float()) * (1 + mantissa)
+    return sign * torch.where(exponent > 0, normal, 2.0**least * mantissa)
+
+
+EIGHT_BITS = torch.arange(256).to(torch.uint8)
+SMALL = {
+    "fp8": (EIGHT_BITS.view(torch.float8_e4m3fn).float(), 254, in_torch(torch.float8_e4m3fn)),
+    "fp8_e5m2": (EIGHT_BITS.view(torch.float8_e5m2).float(), 248, in_torch(torch.float8_e5m2)),
+    "fp7_e3m3": (codes_of(3, 3), 128, None),
+    "fp6_e3m2": (codes_of(3, 2), 64, in_ml_dtypes(ml_dtypes.float6_e3m2fn)),
+    "fp6_e2m3": (codes_of(2, 3), 64, in_ml_dtypes(ml_dtypes.float6_e2m3fn)),
+    "fp5_e2m2": (codes_of(2, 2), 32, None),
+    "fp4": (codes_of(2, 1), 16, in_ml_dtypes(ml_dtypes.float4_e2m1fn)),
+}
+
+
+def test_every_small_float_is_held_against_its_codes():
+    assert list(SMALL) == [form.name for form in NARROW_FLOATS]
+
+
+@pytest.mark.parametrize("form", NARROW_FLOATS, ids=lambda form: form.name)
+def test_every_code_of_a_small_float_stays_bit_for_bit_and_nothing_else_does(form):
+    codes, count, _ = SMALL[form.name]
     codes = codes[torch.isfinite(codes)]
-    assert len(codes) == 254 and codes.max() == form.largest
+    assert len(codes) == count and codes.max() == form.largest
     module = whole_grid(form)
     assert torch.equal(module(codes), codes)
-    points = codes.unique()
+    between = (codes.unique()[1:] + codes.unique()[:-1]) / 2
+    assert not torch.isin(between, codes).any() and torch.isin(module(between), codes).all()
+
+
+@pytest.mark.parametrize("form", [form for form in NARROW_FLOATS if SMALL[form.name][2]], ids=lambda form: form.name)
+def test_between_the_codes_a_small_float_is_bit_for_bit_the_cast(form):
+    codes, _, cast = SMALL[form.name]
+    points = codes[torch.isfinite(codes)].unique()
     middles = (points[1:] + points[:-1]) / 2  # ties, which go to the even mantissa
-    nearby = torch.cat([middles, middles * (1 + 1e-6), middles * (1 - 1e-6), drawn(20000) * 100, drawn(20000) * 1e-3])
+    spread = torch.cat([drawn(20000) * 100, drawn(20000) * 1e-3, drawn(20000) * form.largest])
+    nearby = torch.cat([middles, middles * (1 + 1e-6), middles * (1 - 1e-6), spread])
     nearby = nearby.clamp(-form.largest, form.largest)
-    assert torch.equal(module(nearby), nearby.to(torch.float8_e4m3fn).float())
+    assert torch.equal(whole_grid(form)(nearby), cast(nearby))
 
 
 def test_fp4_is_the_sixteen_values_of_e2m1():

@@ -1,8 +1,9 @@
-"""Low-precision floats: fp16 and bf16 by a cast, fp8 (E4M3) and fp4 (E2M1) by a scaled grid.
+"""Low-precision floats: fp16 and bf16 by a cast, those of 8 to 4 bits by a scaled grid.
 
-fp8 and fp4 put the greatest magnitude of the range on the format's greatest value
-(448 and 6); subnormals are kept, larger values saturate.  Micikevicius et al., FP8
-Formats for Deep Learning, arXiv 2209.05433; E2M1 as in the OCP Microscaling specification.
+The scaled ones put the greatest magnitude of the range on the format's greatest value (448
+for fp8, which is E4M3); subnormals are kept, larger values saturate.  E4M3 and E5M2:
+Micikevicius et al., FP8 Formats for Deep Learning, arXiv 2209.05433; E3M2, E2M3 and E2M1: the
+OCP Microscaling specification 1.0; E3M3 and E2M2 follow its rule, that no code is infinite or NaN.
 """
 
 import torch
@@ -12,7 +13,15 @@ from edge_mpq.records.formats import Format
 
 CASTS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # (mantissa bits, exponent of the smallest normal)
-GRIDS = {"fp8": (3, -6), "fp4": (1, 0)}
+GRIDS = {
+    "fp8": (3, -6),
+    "fp8_e5m2": (2, -14),
+    "fp7_e3m3": (3, -2),
+    "fp6_e3m2": (2, -2),
+    "fp6_e2m3": (3, 0),
+    "fp5_e2m2": (2, 0),
+    "fp4": (1, 0),
+}
 
 
 class CastQuantizer(nn.Module):

@@ -60,6 +60,7 @@ _INT8 = ("fp32", "fp16", "int8")
 # On a board whose smallest weight container is int8, 2- to 7-bit weights run at the
 # speed of int8 and save nothing at run time; they shrink the file once compressed.
 _NARROW = ("int7", "int6", "int5", "int4", "int3", "int2")
+_FLOATS = ("fp32", "fp16", "bf16", "fp8", "fp8_e5m2", "fp7_e3m3", "fp6_e3m2", "fp6_e2m3", "fp5_e2m2", "fp4")
 _UINT8 = Scheme("uint8", "outputs", "integer")
 _SYMMETRIC = Scheme("int8", "inputs", "float")
 
@@ -100,10 +101,10 @@ _ROWS = [
            ("fp32", "int8") + _NARROW, ("fp32", "int8"), _UINT8, 20, 4,
            {"fp32": 0.03, "int8": 0.09}, 10, 4.0, efficiency=0.5),
     Target("simulation", "any format, simulated in PyTorch; nothing is deployed", "simulation",
-           ("fp32", "fp16", "bf16", "fp8", "fp4", "int8") + _NARROW,
-           ("fp32", "fp16", "bf16", "fp8", "fp4", "int8") + _NARROW, _UINT8, 20, 64,
-           {"fp32": 1, "fp16": 2, "bf16": 2, "fp8": 4, "fp4": 8, "int8": 4, "int7": 4, "int6": 4, "int5": 4,
-            "int4": 8, "int3": 8, "int2": 16}, 100, 0.0),
+           _FLOATS + ("int8",) + _NARROW, _FLOATS + ("int8",) + _NARROW, _UINT8, 20, 64,
+           {"fp32": 1, "fp16": 2, "bf16": 2, "fp8": 4, "fp8_e5m2": 4, "fp7_e3m3": 4, "fp6_e3m2": 4, "fp6_e2m3": 4,
+            "fp5_e2m2": 4, "fp4": 8, "int8": 4, "int7": 4, "int6": 4, "int5": 4, "int4": 8, "int3": 8, "int2": 16},
+           100, 0.0),
 ]  # fmt: skip
 
 TARGETS = {row.name: row for row in _ROWS}

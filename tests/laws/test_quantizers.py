@@ -16,6 +16,8 @@ from edge_mpq.records import formats
 
 FORMS = list(formats.FORMATS.values())
 INTEGERS = [form for form in FORMS if not form.is_float]
+# Small floats whose exponent has three bits or more.
+OF_WIDE_EXPONENT = ("fp8", "fp8_e5m2", "fp7_e3m3", "fp6_e3m2")
 
 
 def file_of(form: formats.Format) -> str:
@@ -152,7 +154,7 @@ def test_per_channel_is_never_worse_than_per_tensor(form):
         apart = squared_error(per_channel(form, weight), weight)
         together = squared_error(grid(form, weight.min().item(), weight.max().item()), weight)
         # A float has an exponent of its own for every value: a channel's scale wins nothing until it runs out.
-        assert apart <= together * (1.1 if form.name == "fp8" else 1 + 1e-6)
+        assert apart <= together * (1.1 if form.name in OF_WIDE_EXPONENT else 1 + 1e-6)
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -162,8 +164,10 @@ def test_more_bits_never_mean_a_larger_error(symmetric):
         errors = [squared_error(grid(form, low, high, symmetric), values) for form in INTEGERS]
         assert [form.bits for form in INTEGERS] == list(range(8, 1, -1))
         assert errors == sorted(errors)
-        floats = [squared_error(grid(formats.get(name), low, high), values) for name in ("fp32", "fp16", "fp8", "fp4")]
-        assert floats == sorted(floats) and floats[0] == 0
+        for names in ("fp32 fp16 fp8 fp4", "fp8 fp8_e5m2", "fp7_e3m3 fp6_e3m2 fp4", "fp7_e3m3 fp6_e2m3 fp5_e2m2 fp4"):
+            floats = [squared_error(grid(formats.get(name), low, high), values) for name in names.split()]
+            assert floats == sorted(floats)
+        assert squared_error(grid(formats.get("fp32"), low, high), values) == 0
 
 
 # Integers.
