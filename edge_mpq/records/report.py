@@ -2,7 +2,8 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from edge_mpq.records import document
+from edge_mpq.records import document, evaluation
+from edge_mpq.records.evaluation import Evaluation
 
 KIND, VERSION = "report", 1
 
@@ -43,10 +44,10 @@ class LayerRow(NamedTuple):
 class Variant(NamedTuple):
     """One engine of a comparison: ``fp32``, ``int8``, ``mixed``.
 
-    top1: share of pictures right, 0 to 1.  agreement: share on which its answer is
-    fp32's.  simulated_agreement: share on which the engine answers as its
-    fake-quantized torch model.  weight_mib: weights at their nominal bits.
-    speedup: fp32's median time by this one's, timed interleaved in one run.
+    top1: share of pictures right, 0 to 1; of a segmenter instead mean_iou, over its classes.
+    agreement: share (of pixels, for a segmenter) on which its answer is fp32's.
+    simulated_agreement: share on which the engine answers as its fake-quantized torch model.
+    weight_mib: weights at their nominal bits.  speedup: fp32's median time by this one's, timed interleaved in one run.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Variant(NamedTuple):
     agreement: Optional[float] = None
     simulated_agreement: Optional[float] = None
     layers: List[LayerRow] = []
+    mean_iou: Optional[float] = None
 
 
 class Stream(NamedTuple):
@@ -83,7 +85,8 @@ class RunReport(NamedTuple):
 
     machine: processor, cores, threads, versions.  facts: further figures by name, with
     units in the name (``quantize_s``, ``real_photos_top1``).  pictures: [(caption, PNG or
-    JPEG as base64)].  commands: what to run to make this report again.
+    JPEG as base64)].  commands: what to run to make this report again.  evaluation: how a model's
+    answers stand to the truth, where one was trained or tested.
     """
 
     title: str
@@ -95,6 +98,7 @@ class RunReport(NamedTuple):
     facts: Dict[str, Any] = {}
     pictures: List[List[str]] = []
     commands: List[str] = []
+    evaluation: Optional[Evaluation] = None
 
 
 def save(path, report):
@@ -103,7 +107,8 @@ def save(path, report):
         dict(variant._asdict(), layers=[_row_to_json(row) for row in variant.layers]) for variant in report.variants
     ]
     stream = report.stream._asdict() if report.stream else None
-    document.save(path, KIND, VERSION, dict(report._asdict(), variants=variants, stream=stream))
+    judged = evaluation.to_json(report.evaluation) if report.evaluation else None
+    document.save(path, KIND, VERSION, dict(report._asdict(), variants=variants, stream=stream, evaluation=judged))
 
 
 def _row_to_json(row):
@@ -133,6 +138,7 @@ def load(path):
             rows = [_row_from_json(row, where, fields) for row in variant.layers]
             variants.append(variant._replace(layers=[row for row in rows if row is not None]))
     stream = fields.take("stream", dict, optional=True)
+    judged = fields.take("evaluation", dict, optional=True)
     report = RunReport(
         title=fields.take("title", str),
         created=fields.take("created", str),
@@ -143,6 +149,7 @@ def load(path):
         facts=fields.take("facts", dict),
         pictures=fields.take("pictures", list, []),
         commands=fields.take("commands", list),
+        evaluation=evaluation.from_json(judged, fields) if judged is not None else None,
     )
     if not all(_pair(entry) for entry in report.pictures):
         fields.fault("field 'pictures' is not a list of [caption, base64]")

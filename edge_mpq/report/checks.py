@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from edge_mpq.errors import RecordError
+from edge_mpq.records.evaluation import Evaluation
 from edge_mpq.records.report import LayerRow, Option, RunReport, Stream, Variant
 
 _TEXT = frozenset(("name", "layer", "asked", "got", "why", "format", "source", "ended", "title", "created", "target"))
 _COUNTS = frozenset(("weights", "macs", "frames", "dropped", "torn"))
-_OPTIONAL = frozenset(("top1", "agreement", "simulated_agreement", "planned_ms", "measured_ms", "harm", "ms"))
-_SHARES = frozenset(("top1", "agreement", "simulated_agreement"))
+_SHARES = frozenset(("top1", "mean_iou", "agreement", "simulated_agreement"))
+_OPTIONAL = _SHARES | frozenset(("planned_ms", "measured_ms", "harm", "ms"))
 _NESTED = frozenset(("layers", "stages_p50_ms", "options"))
 _LARGEST = 1e18
 _FACT_DEPTH = 4
@@ -49,9 +50,25 @@ def faults(report: RunReport) -> Iterator[str]:
     for index, picture in enumerate(report.pictures):
         if not _is_pair_of_text(picture) or media_type(picture[1]) is None:
             yield f"picture {index} is no caption with a PNG or JPEG as base64"
+    if report.evaluation is not None:
+        yield from _evaluation(report.evaluation)
     for index, command in enumerate(report.commands):
         if not isinstance(command, str):
             yield f"command {index} is no text"
+
+
+def _evaluation(judged: Evaluation) -> Iterator[str]:
+    """What of an evaluation cannot be drawn; that its tables have their shapes its record has seen to."""
+    if any(count < 0 for row in judged.confusion for count in row):
+        yield "the confusion matrix counts below 0"
+    for name, value in judged.figures.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            yield f"figure {name!r} of the evaluation is no share of 0 to 1"
+    if any(not 0 <= share <= 1 for point in judged.curve for share in point):
+        yield "the curve of the evaluation leaves 0 to 1"
+    for index, worst in enumerate(judged.worst):
+        if not _is_pair_of_text(worst) or media_type(worst[1]) is None:
+            yield f"worst error {index} is no caption with a PNG or JPEG as base64"
 
 
 def media_type(encoded: str) -> str | None:

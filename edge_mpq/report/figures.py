@@ -26,6 +26,7 @@ class Metric(NamedTuple):
 
 METRICS = (
     Metric("Top-1 accuracy", "top1", quantities.percent, "points"),
+    Metric("Mean IoU", "mean_iou", quantities.percent, "points"),
     Metric("Agreement with fp32", "agreement", quantities.percent, "points"),
     Metric("Simulated and deployed agree", "simulated_agreement", quantities.percent, "points"),
     Metric("Weights at nominal bits", "weight_mib", quantities.mib, "ratio"),
@@ -58,6 +59,12 @@ class Timing(NamedTuple):
     def ratio(self) -> float | None:
         """Measured over planned time; None where nothing was planned."""
         return self.measured_ms / self.planned_ms if self.planned_ms else None
+
+
+def metrics(variants: Sequence[Variant]) -> list[Metric]:
+    """The lines of a table of ``variants``: of accuracy that of their task, top-1 where it is not known."""
+    maps = any(variant.mean_iou is not None for variant in variants)
+    return [metric for metric in METRICS if metric.field != ("top1" if maps else "mean_iou")]
 
 
 def reference(variants: Sequence[Variant]) -> Variant | None:
@@ -96,22 +103,30 @@ def headlines(report: RunReport) -> list[Headline]:
     return [_accuracy(best, base), _size(best, base), _speed(best, base)]
 
 
+def accuracy(variant: Variant) -> float | None:
+    """The share by which a variant is judged: its mean IoU where it draws maps, else its top-1."""
+    return variant.top1 if variant.mean_iou is None else variant.mean_iou
+
+
 def drop(best: Variant, base: Variant) -> str:
     """How ``best``'s accuracy stands to ``base``'s, in words."""
-    if best.top1 is None or base.top1 is None:
+    mine, its = accuracy(best), accuracy(base)
+    if mine is None or its is None:
         return ""
-    lost = quantities.fixed(abs(100 * (base.top1 - best.top1)), 2)
+    lost = quantities.fixed(abs(100 * (its - mine)), 2)
     if lost == "0.00":
         return f"equal to {base.name}"
-    return f"{lost} points {'below' if best.top1 < base.top1 else 'above'} {base.name}"
+    return f"{lost} points {'below' if mine < its else 'above'} {base.name}"
 
 
 def _accuracy(best: Variant, base: Variant) -> Headline:
-    value = None if best.top1 is None else quantities.percent(best.top1)
-    if best is base or base.top1 is None:
-        return Headline(f"Accuracy of {best.name}", value)
-    lines = (drop(best, base), f"{base.name} {quantities.percent(base.top1)}")
-    return Headline(f"Accuracy of {best.name}", value, tuple(line for line in lines if line))
+    mine, its = accuracy(best), accuracy(base)
+    value = None if mine is None else quantities.percent(mine)
+    label = f"{'Accuracy' if best.mean_iou is None else 'Mean IoU'} of {best.name}"
+    if best is base or its is None:
+        return Headline(label, value)
+    lines = (drop(best, base), f"{base.name} {quantities.percent(its)}")
+    return Headline(label, value, tuple(line for line in lines if line))
 
 
 def _size(best: Variant, base: Variant) -> Headline:

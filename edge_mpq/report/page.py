@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from edge_mpq.records.report import RunReport
-from edge_mpq.report import checks, explained, plan_sections, sections
+from edge_mpq.report import checks, evaluation, explained, plan_sections, sections
 from edge_mpq.report.markup import Markup, element
 
 
@@ -23,6 +23,7 @@ def render(report: RunReport) -> str:
         sections.header(report),
         sections.headlines(report),
         sections.variants(report),
+        evaluation.evaluation(report.evaluation),
         plan_sections.plan(report.variants),
         explained.explained(plan_sections.main_variant(report.variants)),
         plan_sections.timing(report.variants),

@@ -81,6 +81,21 @@ def loss_against_cost(points: Sequence[Point], label: str, cost: str) -> Markup:
     return _svg(480, 312, label, _axes(frame, x, y, cost, "points against fp32"), _marks(points, x, y, frame))
 
 
+def precision_against_recall(curve: Sequence[Sequence[float]], chance: float, label: str) -> Markup:
+    """Precision (y) against recall (x) in percent; the dashed line is the precision of chance."""
+    frame = Box(66, 14, 356, 262)
+    x, y = Axis(0, 100, frame.left, frame.right), Axis(0, 100, frame.bottom, frame.top)
+    line = " ".join(f"{_n(x.at(100 * recall))},{_n(y.at(100 * precision))}" for recall, precision in curve)
+    return _svg(
+        380,
+        312,
+        label,
+        _axes(frame, x, y, "recall (%)", "precision (%)"),
+        _line(frame.left, y.at(100 * chance), frame.right, y.at(100 * chance), "even"),
+        element("polyline", points=line, class_="curve"),
+    )
+
+
 def measured_against_planned(points: Sequence[Point], label: str) -> Markup:
     """Measured ms (y) against planned ms (x) of layers, with the line of equality and the band within twice."""
     frame = Box(66, 14, 418, 362)

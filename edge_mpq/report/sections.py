@@ -85,7 +85,7 @@ def _variants_table(shown: Sequence[Variant]) -> Markup:
                 for variant in shown
             ],
         )
-        for metric in figures.METRICS
+        for metric in figures.metrics(shown)
     ]
     return table(
         "Variants side by side", element("thead", element("tr", heads)), element("tbody", body), style="compared"
@@ -171,15 +171,20 @@ def pictures(report: RunReport) -> Markup | None:
     """Sample frames with what the model said of them."""
     if not report.pictures:
         return None
-    shown = [
+    return section("frames", "Sample frames", gallery(report.pictures))
+
+
+def gallery(shown: Sequence[Sequence[str]]) -> Markup:
+    """Pictures beside each other: [caption, PNG or JPEG as base64] each."""
+    figures_of = [
         element(
             "figure",
             element("img", src=f"data:{media_type(encoded)};base64,{encoded}", alt=caption, loading="lazy"),
             element("figcaption", caption),
         )
-        for caption, encoded in report.pictures
+        for caption, encoded in shown
     ]
-    return section("frames", "Sample frames", element("div", shown, class_="gallery"))
+    return element("div", figures_of, class_="gallery")
 
 
 def further(report: RunReport) -> Markup | None:

@@ -59,6 +59,6 @@ def aligned(rows: Sequence[Sequence[str]], gap: int = 2) -> list[str]:
 
 def _table(shown: Sequence[Variant], base: Variant | None) -> list[str]:
     rows = [[""] + [printable(variant.name, _WIDTH) for variant in shown]]
-    for metric in figures.METRICS:
+    for metric in figures.metrics(shown):
         rows.append([metric.title] + [str(figures.shown(metric, variant, base)) for variant in shown])
     return aligned(rows)

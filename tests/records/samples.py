@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from edge_mpq.records import formats, target
 from edge_mpq.records.engine import EngineCard
+from edge_mpq.records.evaluation import Evaluation
 from edge_mpq.records.layer import LayerSpec, fingerprint
 from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
@@ -67,9 +68,26 @@ cards = st.builds(
 options = st.lists(st.builds(Option, texts, finite, finite, maybe), max_size=3).map(tuple)
 rows = st.builds(LayerRow, texts, texts, texts, counts, counts, maybe, maybe, maybe, texts, options)
 some_rows = st.lists(rows, max_size=3)
-variants = st.builds(Variant, texts, *[finite] * 7, maybe, maybe, maybe, some_rows)
+variants = st.builds(Variant, texts, *[finite] * 7, maybe, maybe, maybe, some_rows, maybe)
 stages = st.dictionaries(names, finite, max_size=4)
 streams = st.builds(Stream, texts, counts, counts, counts, finite, finite, finite, finite, stages, texts)
+shares = st.floats(0, 1)
+evaluations = st.lists(names, min_size=2, max_size=4).flatmap(
+    lambda classes: st.builds(
+        Evaluation,
+        classes=st.just(classes),
+        positive=st.sampled_from(classes),
+        unit=st.sampled_from(["pictures", "pixels"]),
+        confusion=st.lists(
+            st.lists(counts, min_size=len(classes), max_size=len(classes)),
+            min_size=len(classes),
+            max_size=len(classes),
+        ),
+        figures=st.dictionaries(names, shares, max_size=4),
+        curve=st.lists(st.lists(shares, min_size=2, max_size=2), max_size=4),
+        worst=st.lists(st.lists(texts, min_size=2, max_size=2), max_size=2),
+    )
+)
 reports = st.builds(
     RunReport,
     title=texts,
@@ -81,4 +99,5 @@ reports = st.builds(
     facts=st.dictionaries(names, texts | finite | st.booleans() | counts, max_size=4),
     pictures=st.lists(st.tuples(texts, texts).map(list), max_size=2),
     commands=st.lists(texts, max_size=3),
+    evaluation=st.none() | evaluations,
 )
