@@ -2,9 +2,11 @@
 
 trtexec ends at a flag it does not know, and its flags come and go: ``trtexec_flags.json``
 says which version parses which (read from sampleOptions.cpp of each release), and nothing
-else is written.  The script asks for what ``edge-mpq build`` asks for; where trtexec of a
-version has no flag for it, the script says so and ends with 1 instead of building something
-else.  A board file.
+else is written.  The script asks for what ``edge-mpq build`` asks for, layer by layer, decided by
+the same rule (edge_mpq/engines/_tensorrt_precision.py); where trtexec of a version has no flag for
+it, the script says so and ends with 1 instead of building something else.  What TensorRT's parser
+splits off a node, such as the bias of a Gemm, has a name that no script can know and stays
+unasked.  A board file.
 """
 
 import json
@@ -12,6 +14,7 @@ import pkgutil
 import shlex
 from typing import List, Optional, Tuple
 
+from edge_mpq.engines import _tensorrt_precision as precision
 from edge_mpq.errors import ExportError, PlanError
 
 # Flags without dashes, each with its value, None where it takes none.
@@ -19,8 +22,6 @@ Options = List[Tuple[str, Optional[str]]]
 ON_JETSON = "/usr/src/tensorrt/bin/trtexec"
 # Flags of the weakly typed formats; fp32 needs none.
 FORMATS = ("fp16", "int8", "bf16", "fp8")
-# Formats that a layer is asked for by name.
-FLOATS = ("fp32", "fp16", "bf16")
 # Half a second to settle, ten to measure: trtexec's own advice for stable medians.
 MEASURE = (("warmUp", "500"), ("duration", "10"), ("avgRuns", "100"))
 
@@ -55,14 +56,16 @@ def known(version):
 
 
 def script(onnx_name, plan, target, engine_name=None, shapes=None, batch=(1, 1, 1), workspace_mib=None,
-           dla_core=None, prefer=False, measure=False):  # fmt: skip
+           dla_core=None, prefer=False, measure=False, layers=None):  # fmt: skip
     """The text of a POSIX shell script that builds ``engine_name`` from ``onnx_name``.
 
     shapes: input name -> extents of one picture, without the batch.  batch: least, best and
     greatest.  workspace_mib: a sixteenth of the board's memory by default.  dla_core: build
     for this DLA core, the GPU for what it cannot do.  prefer: where no kernel does a layer
     as planned, take another instead of failing.  measure: also run the engine, and write
-    the time of each layer and of every run beside it.
+    the time of each layer and of every run beside it.  layers: those that TensorRT parses from
+    the ONNX (export/tensorrt_layers_from_onnx.py), some of which run in fp32 because their
+    neighbours do; without them the script asks for the planned layers alone.
 
     Raises ExportError for a target without TensorRT or DLA and for names that trtexec cannot
     take, PlanError for a plan of another target.
@@ -80,7 +83,7 @@ def script(onnx_name, plan, target, engine_name=None, shapes=None, batch=(1, 1, 
         return head + _refusal(missing, version)
     options = [("onnx", onnx_name), ("saveEngine", engine)]  # type: Options
     options += _shapes(shapes or {}, batch, flags)
-    options += _precision(plan, target, prefer, flags) + _resources(target, workspace_mib, dla_core, flags)
+    options += _precision(plan, target, prefer, flags, layers) + _resources(target, workspace_mib, dla_core, flags)
     options += _records(engine, measure, flags)
     strange = [flag for flag, _ in options if flag not in flags]
     if strange:
@@ -145,7 +148,7 @@ def _check_names(names):
         raise ExportError("trtexec cannot take the name {!r}".format(bad[0]), "use edge-mpq build")
 
 
-def _precision(plan, target, prefer, flags):
+def _precision(plan, target, prefer, flags, layers):
     """What makes TensorRT follow the plan: nothing but a flag where types say it, else formats and layers."""
     if target.dialect == "typed":
         # TensorRT 11 knows no other kind of network and takes the flag for a word without meaning.
@@ -155,13 +158,27 @@ def _precision(plan, target, prefer, flags):
     wanted = asked | ({"fp16"} if "int8" in asked and "fp16" in target.activation_formats else set())
     options = [("noTF32", None)]  # type: Options
     options += [(name, None) for name in FORMATS if name in wanted]
-    floats = {name: choice.activation for name, choice in plan.choices.items() if choice.activation in FLOATS}
-    if floats and wanted != {"fp32"} and "layerPrecisions" in flags:
-        _check_names(floats)
-        rows = ",".join("{}:{}".format(name, form) for name, form in floats.items())
+    if wanted == {"fp32"} or "layerPrecisions" not in flags:
+        return options
+    layers = _planned_alone(plan) if layers is None else layers
+    rows = [(layers[hint.layer], hint) for hint in precision.hints(layers, plan, False)]
+    if rows:
+        _check_names([layer.name for layer, _ in rows])
         options.append(("precisionConstraints", "prefer" if prefer else "obey"))
-        options += [("layerPrecisions", rows), ("layerOutputTypes", rows)]
+        said = ["{}:{}".format(layer.name, hint.precision) for layer, hint in rows]
+        options.append(("layerPrecisions", ",".join(said)))
+    # A network's output keeps the type that its reader knows.
+    typed = [(layer, hint) for layer, hint in rows if len(hint.outputs) == len(layer.outputs)]
+    if typed:
+        said = ["{}:{}".format(layer.name, "+".join([hint.precision] * len(hint.outputs))) for layer, hint in typed]
+        options.append(("layerOutputTypes", ",".join(said)))
     return options
+
+
+def _planned_alone(plan):
+    return [
+        precision.Layer(name, "CONVOLUTION", (), (precision.Output(name, "FLOAT", False),)) for name in plan.choices
+    ]
 
 
 def _resources(target, workspace_mib, dla_core, flags):
