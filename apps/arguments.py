@@ -1,49 +1,11 @@
-"""What several verbs ask on the command line, and the work it names."""
+"""What several verbs ask on the command line.  Parsers import no framework, so that --help answers at once."""
 
 import argparse
-import os
-from typing import NamedTuple
 
-import torch
-from torch import nn
-
-from apps.data import DataSet
-from apps.data.batches import batches, sample
-from apps.data.calibration import Calibration, labelled
-from apps.data.opening import open_data
 from apps.stream.options import above_zero
-from apps.terminal import say
-from edge_mpq import allocators, menu, observers, rounding, sensitivity, transforms
-from edge_mpq import budget as budgets
-from edge_mpq.engines.inputs import FITS, Recipe
 from edge_mpq.errors import EdgeMpqError, UsageError
-from edge_mpq.loading import load_model
 from edge_mpq.records import target as targets
-from edge_mpq.records.target import Target
-
-VALIDATION_PICTURES = 2000
-
-
-class Work(NamedTuple):
-    """A model, the data to quantize it with, and how pictures become its input.
-
-    validation: (inputs, labels) batches of training pictures that calibration does not
-    use; the test pictures stay unseen until the end.
-    """
-
-    title: str
-    model: nn.Module
-    data: DataSet
-    recipe: Recipe
-    example: torch.Tensor
-    calibration: Calibration
-    target: Target
-
-    def validation(self) -> list:
-        taken = set(self.calibration.chosen)
-        chosen = sample(self.data.train, min(len(self.data.train), VALIDATION_PICTURES + len(taken)), seed=1)
-        free = [index for index in chosen if index not in taken]
-        return labelled(self.data.train, self.recipe, free[:VALIDATION_PICTURES], size=32)
+from edge_mpq.records.bundle import FITS
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -62,9 +24,14 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="a folder with one subfolder per class, an .npz, a FLAME folder, module:factory, or synthetic",
     )
-    parser.add_argument(
-        "--size", type=int, nargs="+", metavar="PX", help="input width and height (default: the picture's)"
-    )
+    add_inputs(parser)
+
+
+def add_inputs(parser: argparse.ArgumentParser, size: int | None = None) -> None:
+    """How pictures become inputs; ``size``: unless told otherwise, None for the picture's own."""
+    usual = "the picture's" if size is None else size
+    parser.add_argument("--size", type=int, nargs="+", default=size and [size], metavar="PX",
+                        help=f"input width and height ({usual})")  # fmt: skip
     parser.add_argument("--fit", choices=FITS, default="stretch", help="how a picture of another shape is fitted")
     parser.add_argument("--mean", type=float, nargs=3, default=(0.485, 0.456, 0.406), metavar=("R", "G", "B"))
     parser.add_argument("--std", type=float, nargs=3, default=(0.229, 0.224, 0.225), metavar=("R", "G", "B"))
@@ -99,6 +66,9 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
 
 def check_plan(args: argparse.Namespace) -> None:
     """Look up all that :func:`add_plan` lets a person name, before minutes of work; every fault is told at once."""
+    from edge_mpq import allocators, menu, observers, rounding, sensitivity, transforms
+    from edge_mpq import budget as budgets
+
     named = [
         (budgets.parse, [args.budget]),
         (menu.parse, args.formats or []),
@@ -122,31 +92,3 @@ def check_plan(args: argparse.Namespace) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """--json."""
     parser.add_argument("--json", action="store_true", help="one line of results on stdout")
-
-
-def recipe_of(args: argparse.Namespace, data: DataSet) -> Recipe:
-    """The preprocessing that ``--size --fit --mean --std`` ask for; UsageError for a bad size or std."""
-    if args.size is None:
-        rows, columns = data.train.frame(0).shape[:2]
-        sizes = [columns, rows]
-    else:
-        sizes = args.size if len(args.size) == 2 else args.size * 2
-    if len(sizes) != 2 or min(sizes) < 1:
-        raise UsageError(f"--size {' '.join(map(str, args.size))} is no size", "give one or two numbers of pixels")
-    if min(args.std) <= 0:
-        raise UsageError(f"--std {args.std} holds a value that is not above 0", "give the data's standard deviation")
-    return Recipe(sizes[0], sizes[1], args.fit, tuple(args.mean), tuple(args.std))
-
-
-def work_of(args: argparse.Namespace) -> Work:
-    """Load what the arguments of :func:`add_model`, :func:`add_data` and :func:`add_plan` name."""
-    target = targets.get(args.target)
-    data = open_data(args.data)
-    recipe = recipe_of(args, data)
-    model = load_model(args.model, args.weights)
-    if args.weights is None:
-        say(f"no --weights: {args.model} has random weights, its accuracy means nothing")
-    calibration = Calibration(data.train, recipe, args.calibration, seed=getattr(args, "seed", 0))
-    example = torch.from_numpy(next(batches(data.train, recipe, 1, [0]))[0])
-    title = os.path.basename(args.model.partition(":")[2] or args.model)
-    return Work(title, model, data, recipe, example, calibration, target)

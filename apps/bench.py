@@ -5,16 +5,9 @@ import os
 import shlex
 from datetime import datetime, timezone
 
-import numpy as np
-
-from apps import arguments, measure
-from apps.board_bench import planned_rows
-from apps.data.batches import batches
-from apps.data.opening import open_data
-from apps.quantize import summaries
+from apps import arguments
 from apps.stream.options import above_zero
 from apps.terminal import finish, say
-from edge_mpq.engines import inputs
 from edge_mpq.errors import DataError
 from edge_mpq.records import bundle as bundles
 from edge_mpq.records import plan as plans
@@ -36,6 +29,15 @@ def main(argv: list[str]) -> int:
     )
     arguments.add_json(parser)
     args = parser.parse_args(argv)
+
+    import numpy as np
+
+    from apps import measure
+    from apps.board_bench import planned_rows
+    from apps.data.batches import batches
+    from apps.data.opening import open_data
+    from edge_mpq.engines import inputs
+
     bundle = bundles.open_folder(args.bundle)
     before = _before(args.bundle, bundle)
     data = open_data(args.data)
@@ -66,7 +68,7 @@ def main(argv: list[str]) -> int:
     )
     reports.save(files.located(args.bundle), report)
     say(text.summary(report))
-    return finish({"bundle": args.bundle, "variants": summaries(report)}, args.json)
+    return finish({"bundle": args.bundle, "variants": measure.summaries(report)}, args.json)
 
 
 def _before(folder: str, bundle: Bundle) -> RunReport:

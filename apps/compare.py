@@ -8,16 +8,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from apps import terminal
+from apps import compare_recipes, terminal
 from edge_mpq.report import comparison, comparison_page, comparison_text, files
 
 
 def main(argv: list[str]) -> int:
     """Run the stage; errors propagate to the launcher."""
     if any(word.split("=")[0] == "--recipes" for word in argv):
-        from apps import leaderboard  # which loads torch; holding reports against each other does not
-
-        return leaderboard.main(argv)
+        return compare_recipes.main(argv)
     parser = argparse.ArgumentParser(
         prog="edge-mpq compare",
         description="Hold runs of one model against each other.",

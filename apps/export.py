@@ -3,17 +3,10 @@
 import argparse
 import os
 
-import edge_mpq
 from apps import arguments
-from apps.quantize import keep_frames
 from apps.terminal import bar, finish, say
-from edge_mpq import graph as ir
-from edge_mpq import transforms
 from edge_mpq.records import document
 from edge_mpq.records import plan as plans
-from edge_mpq.simulation import prepared
-from export import bundle_from_torch, trtexec_from_plan
-from export.bundle_from_torch import Quantized
 
 
 def main(argv: list[str]) -> int:
@@ -28,10 +21,22 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--script", metavar="FILE", help="also write a trtexec script that builds the engine")
     arguments.add_json(parser)
     args = parser.parse_args(argv)
+
+    import onnx
+
+    import edge_mpq
+    from apps.data.kept import keep_frames
+    from apps.work import work_of
+    from edge_mpq import graph as ir
+    from edge_mpq import transforms
+    from edge_mpq.simulation import prepared
+    from export import bundle_from_torch, tensorrt_layers_from_onnx, trtexec_from_plan
+    from export.bundle_from_torch import Quantized
+
     plan = plans.load(args.plan)
     bundle_from_torch.refuse_others(args.out, plan)
     args.target = plan.target
-    work = arguments.work_of(args)
+    work = work_of(args)
     graph = transforms.apply_all(
         plan.transforms, prepared(work.model, work.example), work.calibration, work.target, bar
     )
@@ -40,10 +45,12 @@ def main(argv: list[str]) -> int:
     bundle = bundle_from_torch.write(
         args.out, work.title, graph, form, None, work.target, ranges, work.recipe, work.data.classes, task
     )
-    keep_frames(args.out, work)
+    keep_frames(args.out, work.data.test)
     if args.script is not None:
         entry = ir.inputs(graph)
-        text = trtexec_from_plan.script(bundle.files["model"], plan, work.target, shapes={entry.name: ir.shape(entry)})
+        shapes = {entry.name: ir.shape(entry)}
+        layers = tensorrt_layers_from_onnx.layers(onnx.load(os.path.join(args.out, bundle.files["model"])))
+        text = trtexec_from_plan.script(bundle.files["model"], plan, work.target, shapes=shapes, layers=layers)
         document.write_bytes(args.script, text.encode("utf-8"))
         os.chmod(args.script, 0o755)
         say(f"wrote {args.script}; run it in the bundle's folder, on the board")

@@ -1,4 +1,4 @@
-"""``edge-mpq compare --recipes``: every published system on one model, data, seeds, budget and target.
+"""Every published system on one model, data, seeds, budget and target: what ``compare --recipes`` runs.
 
 Each recipe with each seed is one trial, whose result is a file of its own: a run that was cut
 goes on where it stopped.  What deploys is exported, built and measured on the target's engine;
@@ -10,21 +10,19 @@ import hashlib
 import importlib.util
 import json
 import os
-import shlex
 import time
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import torch
 
-from apps import arguments, measure
-from apps.arguments import Work
+from apps import measure
 from apps.data.batches import batches, sample
 from apps.data.calibration import labelled
-from apps.terminal import bar, finish, say
-from edge_mpq import budget as budgets
+from apps.terminal import bar, say
+from apps.work import Work, work_of
 from edge_mpq import engines, recipes, trials
 from edge_mpq.engines.base import Engine
 from edge_mpq.errors import EdgeMpqError, UsageError
@@ -60,16 +58,9 @@ class Trial(NamedTuple):
         return f"{self.options.out}/trials/{self.recipe}-{self.seed}"
 
 
-def main(argv: list[str]) -> int:
-    """Run the stage; errors propagate to the launcher."""
-    args = _parser().parse_args(argv)
-    args.recipes = recipes.names() if args.recipes == ["all"] else args.recipes
-    for name in args.recipes:
-        recipes.get(name)
-    budgets.parse(args.budget)
-    if args.seeds < 1 or args.workers < 1:
-        raise UsageError(f"--seeds {args.seeds} --workers {args.workers}", "give one at least of each")
-    work = arguments.work_of(args)
+def compare(args: argparse.Namespace, command: str) -> dict[str, Any]:
+    """Run the trials that ``args`` (apps/compare_recipes.py) ask for, rank them, write the pages; what was written."""
+    work = work_of(args)
     asked = [
         Trial(name, seed, args, args.workers > 1 or args.cluster is not None)
         for seed in range(args.seeds)
@@ -86,7 +77,7 @@ def main(argv: list[str]) -> int:
         pictures=len(_test(work, args)[1]),
         fp32_top1=fp32_top1,
         machine=measure.machine(args.threads),
-        commands=["edge-mpq compare " + shlex.join(argv)],
+        commands=[command],
         entries=timed,
     )
     path = f"{args.out}/leaderboard"
@@ -95,26 +86,8 @@ def main(argv: list[str]) -> int:
     files.write(path + ".html", leaderboard_page.render(board), [])
     say(leaderboard_page.markdown(board))
     say(f"page: {path}.html")
-    return finish({"leaderboard": path + ".json", "page": path + ".html",
-                   "standings": [row._asdict() for row in standings(board)]}, args.json)  # fmt: skip
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edge-mpq compare", description="Run recipes on one model, data, budget and target, and rank them."
-    )
-    parser.add_argument("--recipes", nargs="+", required=True, metavar="R", help="all, or names of recipes")
-    arguments.add_model(parser)
-    arguments.add_data(parser)
-    arguments.add_task(parser)
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="each recipe with seeds 0 to N - 1 (1)")
-    parser.add_argument("--pictures", type=int, metavar="N", help="test pictures to judge on (all)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the engines (1)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="trials at once (1)")
-    parser.add_argument("--cluster", metavar="URL", help="run trials on dask://host:port or ray://host:port")
-    parser.add_argument("--out", default="runs/leaderboard", metavar="DIR", help="where to write (runs/leaderboard)")
-    arguments.add_json(parser)
-    return parser
+    ranked = [row._asdict() for row in standings(board)]
+    return {"leaderboard": path + ".json", "page": path + ".html", "standings": ranked}
 
 
 def run_trial(trial: Trial) -> Entry:
@@ -124,7 +97,7 @@ def run_trial(trial: Trial) -> Entry:
     if known is not None:
         return known
     args = argparse.Namespace(**{**vars(trial.options), "seed": trial.seed})
-    work = arguments.work_of(args)
+    work = work_of(args)
     paper = recipes.get(trial.recipe).PAPER
     started = time.perf_counter()
     torch.manual_seed(trial.seed)

@@ -15,7 +15,7 @@ from edge_mpq.engines.onnxruntime import device
 from edge_mpq.records import plan as plan_record
 from edge_mpq.records.bundle import Bundle
 from edge_mpq.records.plan import PrecisionPlan
-from edge_mpq.records.report import LayerRow, Variant
+from edge_mpq.records.report import LayerRow, RunReport, Variant
 
 # Report name of each role of a bundle, in the order of the report.
 VARIANTS = {"fp32": "fp32", "int8": "int8", "model": "mixed"}
@@ -168,6 +168,14 @@ def variants(
     if any(variant.p99_ms > BUSY * variant.p50_ms for variant in made):
         say("something else kept this machine busy while it was timed: measure again before you quote a speed")
     return made
+
+
+def summaries(report: RunReport) -> dict[str, dict]:
+    """The figures of each variant, without its layers, for ``--json``."""
+    return {
+        variant.name: {key: value for key, value in variant._asdict().items() if key not in ("name", "layers")}
+        for variant in report.variants
+    }
 
 
 def _weights(role: str, rows: Sequence[LayerRow], plan: PrecisionPlan | None, file_bytes: int) -> tuple[float, float]:

@@ -2,12 +2,8 @@
 
 import argparse
 
-import edge_mpq
-from apps import arguments, half
+from apps import arguments
 from apps.terminal import bar, finish, say
-from edge_mpq import transforms
-from edge_mpq.records import plan as plans
-from edge_mpq.simulation import prepared
 
 
 def main(argv: list[str]) -> int:
@@ -20,7 +16,15 @@ def main(argv: list[str]) -> int:
     arguments.add_json(parser)
     args = parser.parse_args(argv)
     arguments.check_plan(args)
-    work = arguments.work_of(args)
+
+    import edge_mpq
+    from apps import half
+    from apps.work import work_of
+    from edge_mpq import transforms
+    from edge_mpq.records import plan as plans
+    from edge_mpq.simulation import prepared
+
+    work = work_of(args)
     graph = prepared(work.model, work.example)
     graph = transforms.apply_all(args.transform, graph, work.calibration, work.target, bar)
     keep = half.harmed(graph, work.target, work.calibration, bar)

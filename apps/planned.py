@@ -7,10 +7,10 @@ from torch import fx
 
 import edge_mpq
 from apps import engine_times, latency_loop
-from apps.arguments import Work
 from apps.engine_times import EngineBench
 from apps.latency_loop import Round
 from apps.terminal import bar, say
+from apps.work import Work
 from edge_mpq import budget as budgets
 from edge_mpq import menu as menus
 from edge_mpq import sensitivity, transforms

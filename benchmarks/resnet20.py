@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from apps import measure
-from apps.arguments import Work
 from apps.data.batches import batches
 from apps.data.calibration import Calibration
 from apps.data.opening import open_data
-from apps.quantize import Options, quantize_into
+from apps.whole_path import Options, quantize_into
+from apps.work import Work
 from edge_mpq.engines.inputs import Recipe
 from edge_mpq.loading import load_model
 from edge_mpq.records import bundle as bundles

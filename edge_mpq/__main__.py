@@ -19,7 +19,7 @@ VERBS = {
     "train": ("apps.train", "train a model, in mixed precision or as its plan will compute"),
     "export": ("apps.export", "write a model and its plan as ONNX"),
     "bundle": ("apps.bundle", "pack a bundle into one file that a board runs"),
-    "lint": ("export.lint_onnx", "what a target would refuse, misread or run slowly in an ONNX"),
+    "lint": ("apps.lint", "what a target would refuse, misread or run slowly in an ONNX"),
     "build": ("export.engine_from_onnx", "build an engine from ONNX on the board it will run on"),
     "run": ("apps.stream.run", "run an engine on a camera, a video or a folder of pictures"),
     "bench": ("apps.bench", "measure accuracy, size and speed against fp32"),

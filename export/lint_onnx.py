@@ -1,20 +1,17 @@
-"""``edge-mpq lint``: what the engine of a target would refuse, misread or run slowly in an ONNX.
+"""What the engine of a target would refuse, misread or run slowly in an ONNX, and what of it can be mended.
 
 The rules (export/lint/, listed in docs/lint.md) hold for any ONNX, also one that others
-quantized.  ``--fix`` mends what can be mended without the float model.
+quantized; :func:`fix` mends what can be mended without the float model.
 """
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
 
-from apps.terminal import finish, say
 from edge_mpq.errors import ExportError, ModelError, TargetError
 from edge_mpq.records import document
-from edge_mpq.records import target as targets
 from edge_mpq.records.target import Target
 from export.lint import (
     cpu,
@@ -30,7 +27,7 @@ from export.lint import (
     weights,
 )
 from export.lint.editing import tidy
-from export.lint.finding import FAILING, SEVERITIES, Finding, Rule
+from export.lint.finding import SEVERITIES, Finding, Rule
 from export.lint.reading import Reading
 
 RULES: list[Rule] = [
@@ -108,39 +105,16 @@ def read(path: str | Path) -> onnx.ModelProto:
     return model
 
 
+def write(path: str | Path, model: onnx.ModelProto) -> None:
+    """Write a mended ``model``; ExportError, and no file, for one that is not valid."""
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"the mended model is not valid ({error})", "lint it without --fix") from error
+    document.write_bytes(path, model.SerializeToString())
+
+
 def shown(finding: Finding) -> str:
     """A finding as lines for a person."""
     where = f" {finding.node!r}" if finding.node else ""
     return f"{finding.severity}: {finding.rule}{where}: {finding.what}; {finding.mend} [{finding.source}]"
-
-
-def main(argv: list[str]) -> int:
-    """Run the verb: 0 where nothing is refused or wrong, 1 else."""
-    parser = argparse.ArgumentParser(
-        prog="edge-mpq lint", description="Say what the engine of a target would refuse, misread or run slowly."
-    )
-    parser.add_argument("model", metavar="MODEL.onnx", help="any ONNX, quantized by whomever")
-    parser.add_argument("--target", required=True, metavar="T", help=", ".join(targets.names()))
-    parser.add_argument("--fix", metavar="OUT.onnx", help="mend what can be mended and write the model there")
-    parser.add_argument("--json", action="store_true", help="one line of results on stdout")
-    args = parser.parse_args(argv)
-    target = targets.get(args.target)
-    model = read(args.model)
-    fixed: list[Finding] = []
-    if args.fix:
-        model, fixed = fix(model, target)
-        try:
-            onnx.checker.check_model(model)
-        except onnx.checker.ValidationError as error:
-            raise ExportError(f"the mended model is not valid ({error})", "lint it without --fix") from error
-        document.write_bytes(args.fix, model.SerializeToString())
-    findings = check(model, target)
-    for finding in fixed:
-        say(f"mended: {finding.rule} {finding.node}")
-    for finding in findings:
-        say(shown(finding))
-    counts = {name: sum(finding.severity == name for finding in findings) for name in SEVERITIES}
-    say(f"{args.fix or args.model} on {target.name}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
-    rows = [finding._asdict() for finding in findings]
-    finish({"target": target.name, "findings": rows, "fixed": [row._asdict() for row in fixed], **counts}, args.json)
-    return 1 if any(counts[name] for name in FAILING) else 0

@@ -220,6 +220,22 @@ def test_every_verb_tells_its_options(verb: str, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.startswith(f"usage: edge-mpq {verb}")
 
 
+FRAMEWORKS = {"torch", "onnx", "onnx_graphsurgeon", "onnxruntime", "onnxscript", "scipy", "lightning_fabric"}
+ASKED = [*([verb] for verb in launcher.VERBS), ["compare", "--recipes", "all"], ["train", "classify"]]
+
+
+@pytest.mark.parametrize("words", ASKED, ids=" ".join)
+def test_no_verb_loads_a_framework_to_tell_its_options(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom edge_mpq.__main__ import main\ncode = main(sys.argv[1:])\n"
+        "print(*sys.modules, sep='\\n', file=sys.stderr)\nsys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words, "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: edge-mpq {words[0]}")
+    loaded = {name.partition(".")[0] for name in done.stderr.split("\n")}
+    assert "edge_mpq" in loaded and loaded.isdisjoint(FRAMEWORKS)
+
+
 @pytest.mark.parametrize("verb", launcher.VERBS)
 def test_an_unknown_option_is_exit_code_2_and_nothing_on_stdout(
     verb: str, capsys: pytest.CaptureFixture[str]

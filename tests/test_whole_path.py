@@ -134,7 +134,7 @@ def test_what_export_wrote_can_be_measured(place: Path, tmp_path: Path) -> None:
 def test_names_are_looked_up_before_any_work_and_all_of_them(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("apps.arguments.work_of", lambda args: pytest.fail("work was begun"))
+    monkeypatch.setattr("apps.work.work_of", lambda args: pytest.fail("work was begun"))
     wrong = ["--rounding", "up", "--observer", "eye", "--allocator", "chance", "--sensitivity", "none"]
     assert main([*quantize(place, place / "never"), *wrong, "--budget", "size<=two", "--formats", "w9a9"]) == 2
     said = capsys.readouterr().err

@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 
 from edge_mpq.errors import BundleError, SourceError
-
-FITS = ("stretch", "crop", "pad")
+from edge_mpq.records.bundle import FITS
 
 
 class Recipe(NamedTuple):

@@ -13,6 +13,8 @@ from edge_mpq.records import document
 KIND, VERSION = "bundle", 1
 NAME = "bundle.json"
 MAX_FILE_BYTES = 2 * 1024 ** 3
+# How a recipe fits a frame of another shape (engines/inputs.py does it).
+FITS = ("stretch", "crop", "pad")
 
 
 class Bundle(NamedTuple):

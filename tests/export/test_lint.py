@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from apps import lint
 from edge_mpq.errors import ModelError, TargetError
 from edge_mpq.records import target as targets
 from export import lint_onnx
@@ -247,13 +248,13 @@ def test_main_ends_with_1_where_a_model_would_be_refused_and_0_once_mended(
 ) -> None:
     source, mended = tmp_path / "model.onnx", tmp_path / "mended.onnx"
     onnx.save(faults.planted("uint8-as-int8"), str(source))
-    assert lint_onnx.main([str(source), "--target", "jetson-orin-nano", "--json"]) == 1
+    assert lint.main([str(source), "--target", "jetson-orin-nano", "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert said["wrong"] == 1 and said["findings"][0]["rule"] == "uint8-as-int8" and said["fixed"] == []
-    assert lint_onnx.main([str(source), "--target", "jetson-orin-nano", "--fix", str(mended), "--json"]) == 0
+    assert lint.main([str(source), "--target", "jetson-orin-nano", "--fix", str(mended), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["findings"] == [] and [row["rule"] for row in said["fixed"]] == ["uint8-as-int8"]
-    assert lint_onnx.main([str(mended), "--target", "jetson-orin-nano"]) == 0
+    assert lint.main([str(mended), "--target", "jetson-orin-nano"]) == 0
     assert "0 refused, 0 wrong, 0 slow, 0 note" in " ".join(capsys.readouterr().err.split())
 
 
@@ -263,7 +264,7 @@ def test_main_refuses_what_is_no_onnx(content: bytes | None, tmp_path: Path) -> 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ModelError):
-        lint_onnx.main([str(path), "--target", "jetson-nano"])
+        lint.main([str(path), "--target", "jetson-nano"])
 
 
 def test_the_worst_comes_first() -> None:
