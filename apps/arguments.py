@@ -40,7 +40,7 @@ def add_inputs(parser: argparse.ArgumentParser, size: int | None = None) -> None
 def add_task(parser: argparse.ArgumentParser) -> None:
     """What a plan is for: target, budget, formats and calibration."""
     parser.add_argument("--target", default="cpu-x86-vnni", metavar="T", help="one of " + ", ".join(targets.names()))
-    parser.add_argument("--budget", default="size<=0.25x", metavar="B", help="for example size<=5bits,drop<=0.5%%")
+    parser.add_argument("--budget", metavar="B", help="for example size<=5bits,drop<=0.5%% (the size of 8-bit weights)")
     parser.add_argument("--formats", nargs="+", metavar="F", help="formats to choose from, such as w8a8 w4a8 fp32")
     add_calibration(parser)
 
@@ -70,7 +70,7 @@ def check_plan(args: argparse.Namespace) -> None:
     from edge_mpq import budget as budgets
 
     named = [
-        (budgets.parse, [args.budget]),
+        (budgets.parse, [args.budget] if args.budget is not None else []),
         (menu.parse, args.formats or []),
         (sensitivity.get, [args.sensitivity]),
         (allocators.get, [args.allocator]),

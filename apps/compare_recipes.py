@@ -33,7 +33,8 @@ def main(argv: list[str]) -> int:
     args.recipes = recipes.names() if args.recipes == ["all"] else args.recipes
     for name in args.recipes:
         recipes.get(name)
-    budgets.parse(args.budget)
+    if args.budget is not None:
+        budgets.parse(args.budget)
     if args.seeds < 1 or args.workers < 1:
         raise UsageError(f"--seeds {args.seeds} --workers {args.workers}", "give one at least of each")
     return finish(leaderboard.compare(args, "edge-mpq compare " + shlex.join(argv)), args.json)

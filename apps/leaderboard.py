@@ -23,10 +23,12 @@ from apps.data.batches import batches, sample
 from apps.data.calibration import labelled
 from apps.terminal import bar, say
 from apps.work import Work, work_of
+from edge_mpq import budget as budgets
 from edge_mpq import engines, recipes, trials
 from edge_mpq.engines.base import Engine
 from edge_mpq.errors import EdgeMpqError, UsageError
 from edge_mpq.layers import layers_of
+from edge_mpq.menu import menu_of
 from edge_mpq.progress import silent
 from edge_mpq.quantizing import answers
 from edge_mpq.recipes import Outcome, Task
@@ -61,6 +63,9 @@ class Trial(NamedTuple):
 def compare(args: argparse.Namespace, command: str) -> dict[str, Any]:
     """Run the trials that ``args`` (apps/compare_recipes.py) ask for, rank them, write the pages; what was written."""
     work = work_of(args)
+    if args.budget is None:
+        layers = layers_of(prepared(work.model, work.example))
+        args.budget = str(budgets.usual(layers, menu_of(layers, work.target, args.formats)))
     asked = [
         Trial(name, seed, args, args.workers > 1 or args.cluster is not None)
         for seed in range(args.seeds)

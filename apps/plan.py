@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
         sensitivity=args.sensitivity,
         allocator=args.allocator,
         formats=args.formats,
-        validation=work.validation() if "drop" in args.budget else None,
+        validation=work.validation() if "drop" in (args.budget or "") else None,
         observer=args.observer,
         transforms=args.transform,
         keep=keep,
@@ -48,5 +48,7 @@ def main(argv: list[str]) -> int:
     plans.save(args.out, made)
     for name, choice in made.choices.items():
         say(f"{plans.describe(choice):>6}  {name}  ({choice.why})")
+    if args.budget is None:
+        say(f"no --budget: {made.budget}, what 8-bit weights come to here")
     say(f"{made.predicted['weight_bits']:.2f} bits a weight, {made.predicted['size_mib']:.3f} MiB: {args.out}")
     return finish({"plan": args.out, **made.predicted}, args.json)

@@ -47,15 +47,18 @@ def planned(
     ranges: RangeTable,
     keep: Mapping[str, str],
     runs_here: bool,
-    budget: str,
+    budget: str | None,
     sensitivity_name: str,
     allocator: str,
     formats: list[str] | None,
     threads: int,
 ) -> Planned:
     """The best plan of ``graph`` within ``budget``; a latency is held by what engines on this machine took."""
-    layers, wanted, target = layers_of(graph), budgets.parse(budget), work.target
+    layers, target = layers_of(graph), work.target
     menu = menus.menu_of(layers, target, formats, keep)
+    wanted = budgets.usual(layers, menu) if budget is None else budgets.parse(budget)
+    if budget is None:
+        say(f"no --budget: {wanted}, what 8-bit weights come to here")
     scores = sensitivity.get(sensitivity_name).scores(graph, menu, few(work.calibration), ranges, target, bar)
     validation = work.validation() if wanted.drop() is not None else None
 
@@ -65,7 +68,7 @@ def planned(
             work.example,
             work.calibration,
             target=target,
-            budget=budget,
+            budget=str(wanted),
             sensitivity=sensitivity_name,
             allocator=allocator,
             formats=formats,

@@ -33,7 +33,7 @@ from export.bundle_from_torch import Quantized
 class Options(NamedTuple):
     """How to plan, as on the command line."""
 
-    budget: str = "size<=0.25x"
+    budget: str | None = None
     sensitivity: str = "fisher"
     allocator: str = "milp"
     formats: list[str] | None = None

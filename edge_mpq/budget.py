@@ -10,13 +10,14 @@ A budget is terms joined by commas, each a quantity once.  A plan must keep all 
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from edge_mpq.allocators import ChangeTable, Limit
-from edge_mpq.cost import CostTable, Pair
+from edge_mpq.cost import CostTable, Menu, Pair
 from edge_mpq.errors import PlanError
+from edge_mpq.records import formats
 from edge_mpq.records.layer import LayerSpec
 
 UNITS = {"size": ("bits", "x", "MiB"), "latency": ("ms", "x"), "bitops": ("x",), "drop": ("%",)}
@@ -84,6 +85,27 @@ def _fault(term: Term) -> str:
     if term.unit == "%" and term.most > 100:
         return "no more than 100 % can be lost"
     return ""
+
+
+def usual(layers: Sequence[LayerSpec], menu: Menu) -> Budget:
+    """The budget where none is given: the size that all weights have in 8 bits, as a share of fp32.
+
+    A layer that the target runs in nothing so narrow (a transposed convolution on a CPU, any layer
+    of a board without int8) counts with the narrowest format on its menu that has 8 bits or more,
+    or, where all have fewer, with the widest.  Rounded up to four digits, so that it can be kept.
+    """
+    shared: dict[str, set[Pair]] = {}
+    for layer in layers:  # tied layers take a pair that all of them may take
+        key = layer.tie or layer.name
+        shared[key] = shared.get(key, set(menu[layer.name])) & set(menu[layer.name])
+    spent = sum(layer.weights * _bits(shared[layer.tie or layer.name] or set(menu[layer.name])) for layer in layers)
+    share = spent / (32 * sum(layer.weights for layer in layers))
+    return Budget((Term("size", math.ceil(share * 1e4 - 1e-6) / 1e4, "x"),))
+
+
+def _bits(pairs: Collection[Pair]) -> int:
+    widths = sorted(formats.get(weight).bits for weight, _ in pairs)
+    return next((width for width in widths if width >= 8), widths[-1])
 
 
 def limits(

@@ -34,7 +34,7 @@ def plan(
     example_inputs: torch.Tensor,
     calibration: Iterable,
     target: str | Target = "cpu-x86-vnni",
-    budget: str = "size<=0.25x",
+    budget: str | None = None,
     sensitivity: str = "fisher",
     allocator: str = "milp",
     formats: Sequence[str] | None = None,
@@ -51,7 +51,8 @@ def plan(
 
     example_inputs: one batch of inputs.  calibration: batches of inputs, read more than
     once, so a list and not a generator.  budget: ``size<=5bits``, ``latency<=0.6x``,
-    ``drop<=0.5%`` or several with commas (edge_mpq.budget).  formats: short names to choose
+    ``drop<=0.5%`` or several with commas (edge_mpq.budget); without one, the size that 8-bit
+    weights have, which the plan then says in numbers.  formats: short names to choose
     from (``w4a8``), all the target stores by default.  validation: (inputs, labels) batches
     that a drop is measured on.  timing: what engines took on the target; without it latency is
     the roofline's.  observer: the range rule.  ranges, scores: of an earlier calibration or
@@ -65,8 +66,8 @@ def plan(
     board = targets.get(target) if isinstance(target, str) else target
     graph = rewrites.apply_all(transforms, prepared(model, example_inputs), calibration, board, progress)
     layers = layers_of(graph)
-    wanted = budgets.parse(budget)
     menu = menus.menu_of(layers, board, formats, keep or {})
+    wanted = budgets.usual(layers, menu) if budget is None else budgets.parse(budget)
     ranges = ranges or ranges_of(
         graph, every_tensor(graph), calibration, observer, board.scheme.activation == "int8", progress
     )
@@ -76,7 +77,7 @@ def plan(
     tables = cost_tables(layers, menu, board, timing.times if timing else None)
     timed = timing or Timing({})
     limits = budgets.limits(wanted, layers, tables, timed.other_ms, timed.changes)
-    ties = _ties(layers)
+    ties = ties_of(layers)
 
     def planned(extra: Sequence[allocators.Limit] = ()) -> PrecisionPlan:
         chosen = method.allocate(score, [*limits, *extra], ties, evaluator.harm())
@@ -179,7 +180,8 @@ def predict(
     }
 
 
-def _ties(layers: Sequence[LayerSpec]) -> list[list[str]]:
+def ties_of(layers: Sequence[LayerSpec]) -> list[list[str]]:
+    """Groups of layers that take one pair."""
     groups: dict[str, list[str]] = {}
     for layer in layers:
         if layer.tie is not None:

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_mpq import budget, cost
-from edge_mpq.budget import UNITS, Budget, Term, limits, parse
+from edge_mpq.budget import UNITS, Budget, Term, limits, parse, usual
 from edge_mpq.errors import PlanError
+from edge_mpq.menu import menu_of
 from edge_mpq.records import target as targets
 from edge_mpq.records.layer import LayerSpec
 
@@ -155,3 +156,42 @@ def test_missing_costs_are_named():
 def test_the_grammar_shown_is_one_that_is_read():
     mend = budget._GRAMMAR.removeprefix("write terms like ").removesuffix(", joined by commas")
     assert all(str(parse(term)) == term for term in mend.split(", "))
+
+
+@pytest.mark.parametrize(
+    ("board", "formats", "said"),
+    [
+        ("cpu-x86-vnni", None, "size<=0.25x"),
+        ("jetson-orin-nano", None, "size<=0.25x"),
+        ("jetson-nano", None, "size<=0.5x"),
+        ("jetson-nano", ["fp32"], "size<=1x"),
+        ("cpu-x86-vnni", ["fp32", "w4a8"], "size<=1x"),
+        ("cpu-x86-vnni", ["w4a8", "w3a8"], "size<=0.125x"),
+    ],
+)
+def test_without_a_budget_weights_may_have_the_size_of_8_bits_or_the_narrowest_above(board, formats, said):
+    layers = [layer._replace(weight_shape=(32, 32, 3, 3)) if layer.kind == "conv2d" else layer for layer in LAYERS]
+    assert str(usual(layers, menu_of(layers, targets.get(board), formats))) == said
+
+
+def test_without_a_budget_a_layer_without_a_kernel_counts_with_what_it_has_and_takes_those_tied_to_it_along():
+    def share(layers):
+        (term,) = usual(layers, menu_of(layers, BOARD)).terms
+        return term.most
+
+    up = LayerSpec("up", "conv_transpose2d", (8, 4, 2, 2), (8, 10, 10), (4, 20, 20), 51_200)
+    free = share([*LAYERS, up])
+    assert free == pytest.approx((WEIGHTS * 8 + 128 * 32) / ((WEIGHTS + 128) * 32), abs=1e-4) and free > 0.25
+    tied = [LAYERS[0]._replace(tie="t"), LAYERS[1], up._replace(tie="t")]
+    assert share(tied) == pytest.approx((800 * 8 + 416 * 32) / (1216 * 32), abs=1e-4)
+
+
+def test_what_is_usual_can_be_kept_and_is_read_back():
+    up = LayerSpec("up", "conv_transpose2d", (8, 7, 3, 3), (8, 10, 10), (7, 20, 20), 51_200)
+    layers = [*LAYERS, up]
+    menu = menu_of(layers, BOARD)
+    found = usual(layers, menu)
+    assert parse(str(found)) == found
+    whole = {name: pairs if PAIRS[0] in pairs else [PAIRS[0], *pairs] for name, pairs in menu.items()}
+    (limit,) = limits(found, layers, {"size": cost.get("size").table(layers, whole, BOARD)})
+    assert limit.holds({"a": PAIRS[1], "b": PAIRS[1], "up": PAIRS[0]})

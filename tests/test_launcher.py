@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import edge_mpq
+from apps import train
 from edge_mpq import __main__ as launcher
 from edge_mpq.errors import PlanError
 
@@ -221,7 +222,8 @@ def test_every_verb_tells_its_options(verb: str, capsys: pytest.CaptureFixture[s
 
 
 FRAMEWORKS = {"torch", "onnx", "onnx_graphsurgeon", "onnxruntime", "onnxscript", "scipy", "lightning_fabric"}
-ASKED = [*([verb] for verb in launcher.VERBS), ["compare", "--recipes", "all"], ["train", "classify"]]
+TASKS = [["train", task] for task in train.TASKS]
+ASKED = [*([verb] for verb in launcher.VERBS), ["compare", "--recipes", "all"], *TASKS]
 
 
 @pytest.mark.parametrize("words", ASKED, ids=" ".join)

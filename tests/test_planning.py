@@ -50,6 +50,19 @@ def test_the_size_asked_for_is_kept(limit, allocator):
     assert plan.predicted["size_mib"] == pytest.approx(spent(plan, "size")[0])
 
 
+@pytest.mark.parametrize(("kind", "board"), [("unet", "cpu-x86-vnni"), ("residual", "jetson-nano")])
+def test_without_a_budget_there_is_a_plan_wherever_and_it_says_its_size(kind, board):
+    made = planning.plan(
+        toys.model(kind), toys.pictures(1), toys.batches(), target=board, budget=None, sensitivity="sqnr"
+    )
+    (term,) = budget.parse(made.budget).terms
+    assert term.quantity == "size" and term.most > 0.25
+    assert made.predicted["weight_bits"] <= 32 * term.most
+    with pytest.raises(PlanError, match="size<=0.25x"):  # what no plan of this model on this board can keep
+        planning.plan(toys.model(kind), toys.pictures(1), toys.batches(), board, "size<=0.25x", "sqnr",
+                      formats=["fp32", "fp16", "w8a8"])  # fmt: skip
+
+
 def test_the_latency_asked_for_is_kept():
     for share in (0.9, 0.7, 0.5):
         plan = planned(budget=f"latency<={share}x", target=INSTANT)
