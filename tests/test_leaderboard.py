@@ -66,8 +66,11 @@ def test_nonsense_is_one_line(place, tmp_path, capsys, wrong, said):  # noqa: F8
     assert not (tmp_path / "out").exists()
 
 
-def test_a_torn_trial_is_refused_by_name(place, tmp_path, capsys):  # noqa: F811
-    assert main(compare(place, tmp_path / "out", *BUDGET)) == 0
+def test_without_a_budget_all_keep_the_usual_one_and_a_torn_trial_is_refused_by_name(place, tmp_path, capsys):  # noqa: F811
+    words = compare(place, tmp_path / "out", "--formats", "w8a8", "w4a8")
+    assert main(words) == 0
+    board = leaderboard.load(tmp_path / "out" / "leaderboard.json")
+    assert board.budget == "size<=0.25x" and all(entry.weight_bits <= 8 for entry in board.entries)
     (tmp_path / "out" / "trials" / "default-0.json").write_text('{"kind": "leader')
-    assert main(compare(place, tmp_path / "out", *BUDGET)) == 2
+    assert main(words) == 2
     assert "default-0.json" in capsys.readouterr().err

@@ -30,6 +30,7 @@ TYPES = {
     "SHAPE": {"Shape"},
     "POOLING": {"MaxPool", "GlobalAveragePool", "AveragePool"},
     "SOFTMAX": {"Softmax"},
+    "NORMALIZATION": {"LayerNormalization"},
     "SLICE": {"Slice", "Pad"},
 }
 KINDS = {operator: kind for kind, operators in TYPES.items() for operator in operators}
