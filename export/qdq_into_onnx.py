@@ -18,6 +18,7 @@ from edge_mpq import simulation
 from edge_mpq.errors import ExportError
 from edge_mpq.placement import Point, points_of
 from edge_mpq.quantizers.affine import AffineQuantizer
+from edge_mpq.records import formats
 from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.target import Target
 from export.onnx_from_torch import WEIGHTED_OPS, source_of
@@ -49,6 +50,11 @@ def insert(
         module = simulation.activation_quantizer(quantized, point.tensor)
         if isinstance(module, AffineQuantizer):
             editor.activation(point, module)
+        elif not formats.get(point.form).is_float:
+            kind = type(module).__name__
+            raise ExportError(
+                f"no Q/DQ pair expresses the {kind} of tensor {point.tensor!r}", "it can be simulated, not deployed"
+            )
     for name, nodes in layers.items():
         for node in nodes:
             editor.layer(name, node, quantized)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from torch import fx
 
 from edge_mpq import graph as ir
@@ -217,3 +218,14 @@ def test_the_onnx_of_another_model_is_refused():
     plan, quantized, _ = deployed("residual", VNNI)
     with pytest.raises(ExportError, match="is not in the ONNX; plan again"):
         qdq_into_onnx.insert(exported.float_onnx("unet"), toys.graph("residual"), quantized, plan, targets.get(VNNI))
+
+
+def test_a_grid_that_only_the_simulation_knows_is_refused():
+    plan = toys.planned("residual", ORIN)
+    quantized = toys.simulated("residual", plan)
+    floats = onnx_from_torch.onnx_from_graph(toys.graph("residual"), targets.get(ORIN).opset)
+    grids = quantized.get_submodule("activation_quantizers")
+    name = next(name for name, _ in grids.named_children())
+    setattr(grids, name, torch.nn.Hardtanh())
+    with pytest.raises(ExportError, match=f"no Q/DQ pair expresses the Hardtanh of tensor '{name}'"):
+        qdq_into_onnx.insert(floats, toys.graph("residual"), quantized, plan, targets.get(ORIN))
