@@ -1,0 +1,68 @@
+"""Quantization after training, then training on its grids: a plan is chosen, and the weights learn to live with it.
+
+Briley and Afghah combine quantization-aware training, automatic mixed precision and quantization
+after training.  A reconstruction: of the paper only the abstract could be read.  Here quantization
+after training chooses the plan, the grids and the weights that training starts from; a few epochs
+under that plan move weights and steps, held to the float model's answers by distillation; and on a
+GPU matrix work runs in half precision, whose eleven bits hold codes of eight, as bf16's do not.
+"""
+
+import torch
+
+from edge_mpq import graph as ir
+from edge_mpq.calibration import ranges_of
+from edge_mpq.errors import PlanError
+from edge_mpq.placement import every_tensor
+from edge_mpq.planning import plan
+from edge_mpq.progress import Progress, silent
+from edge_mpq.quantizing import quantize
+from edge_mpq.recipes import Outcome, Task
+from edge_mpq.training import qat
+
+PAPER = (
+    "Briley and Afghah, Hardware Acceleration for Real-Time Wildfire Detection Onboard Drone Networks, "
+    "2024, arXiv 2401.08105"
+)
+# Small steps: the weights are those of a trained model already.
+EPOCHS, RATE, DISTILLATION = 8, 2e-4, 0.9
+
+
+def run(task: Task, progress: Progress = silent) -> Outcome:
+    """The recipe; see the family's contract.  PlanError for a task without labelled pictures to train on."""
+    if task.training is None:
+        raise PlanError("the wildfire recipe trains, and there is no labelled picture", "give training pictures")
+    symmetric = task.target.scheme.activation == "int8"
+    ranges = ranges_of(task.graph, every_tensor(task.graph), task.calibration, "mse", symmetric, progress)
+    made = plan(
+        task.graph,
+        task.example,
+        task.calibration,
+        task.target,
+        task.budget,
+        formats=task.formats,
+        validation=task.validation,
+        ranges=ranges,
+        progress=progress,
+    )
+    rounded, _ = quantize(task.graph, made, task.calibration, ranges=ranges, progress=progress)
+    start, state = ir.copied(task.graph), rounded.state_dict()
+    start.load_state_dict({name: state[name] for name in start.state_dict()})
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        learned = qat.fit(
+            start,
+            task.example,
+            made,
+            ranges,
+            task.training,
+            EPOCHS,
+            RATE,
+            device,
+            progress,
+            teacher=task.graph,
+            distillation=DISTILLATION,
+            precision="fp16" if device == "cuda" else "fp32",
+        )
+    trials = int(made.predicted.get("trials", 0))
+    return Outcome(made, learned.graph, learned.model, learned.ranges, evaluations=trials)
