@@ -25,7 +25,11 @@ FLOORS = (
     Floor("ground", 0, ("edge_mpq/errors.py", "edge_mpq/door.py", "edge_mpq/progress.py", "edge_mpq/records")),
     Floor("model", 1, ("edge_mpq",)),  # whatever no other row names: layers, cost, observers, quantizers, ...
     Floor("engines", 1, ("edge_mpq/engines",)),
-    Floor("choice", 2, ("edge_mpq/sensitivity", "edge_mpq/allocators", "edge_mpq/training", "edge_mpq/report")),
+    Floor(
+        "choice",
+        2,
+        ("edge_mpq/sensitivity", "edge_mpq/allocators", "edge_mpq/tuners", "edge_mpq/training", "edge_mpq/report"),
+    ),
     Floor(
         "planner",
         3,

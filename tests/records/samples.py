@@ -9,6 +9,7 @@ from edge_mpq.records.layer import LayerSpec, fingerprint
 from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.report import LayerRow, Option, RunReport, Stream, Variant
+from edge_mpq.records.tuning import Space, Trial, Tuning
 
 names = st.text(min_size=1, max_size=20)
 texts = st.text(max_size=30)
@@ -100,4 +101,21 @@ reports = st.builds(
     pictures=st.lists(st.tuples(texts, texts).map(list), max_size=2),
     commands=st.lists(texts, max_size=3),
     evaluation=st.none() | evaluations,
+)
+spaces = st.builds(
+    Space,
+    axes=st.dictionaries(
+        names, st.lists(names, min_size=1, max_size=3, unique=True).map(tuple), min_size=1, max_size=3
+    ),
+    features=st.dictionaries(names, finite, max_size=3),
+)
+tunings = spaces.flatmap(
+    lambda space: st.builds(
+        Tuning,
+        space=st.just(space),
+        trials=st.lists(
+            st.builds(Trial, st.sampled_from(space.configurations()), finite),
+            unique_by=lambda trial: trial.configuration,
+        ).map(tuple),
+    )
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mpq.records import engine, plan, ranges, report
+from edge_mpq.records import engine, plan, ranges, report, tuning
 from edge_mpq.records.layer import LayerSpec, layer_from_json, layer_to_json
 from tests.records import samples
 
@@ -17,6 +17,7 @@ RECORDS: dict[str, tuple[ModuleType, st.SearchStrategy[Any]]] = {
     "ranges": (ranges, samples.ranges),
     "card": (engine, samples.cards),
     "report": (report, samples.reports),
+    "tuning": (tuning, samples.tunings),
 }
 
 
