@@ -11,13 +11,13 @@ from collections.abc import Iterable
 
 import torch
 from torch import fx
-from torch.nn import functional
 
 from edge_mpq import graph as ir
 from edge_mpq.allocators import ScoreTable
 from edge_mpq.calibration import inputs_of
 from edge_mpq.cost import Menu
 from edge_mpq.errors import CalibrationError
+from edge_mpq.likelihood import drawn_loss
 from edge_mpq.partial import PartialRun
 from edge_mpq.progress import Progress, silent
 from edge_mpq.records.ranges import RangeTable
@@ -46,7 +46,7 @@ def scores(
     draw, seen = torch.Generator().manual_seed(0), 0
     for batch in progress(calibration, "sensitivity (fisher)"):
         values = inputs_of(batch)
-        grown = _gradients(graph, nodes, values, draw)
+        grown = gradients(graph, nodes, values, draw)
         for name, (weight_gradient, places) in grown.items():
             # Gradients of independent pictures have mean zero: the square of their sum is the sum of squares.
             information = weight_gradient.square()
@@ -70,7 +70,7 @@ def _weight(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
 
 
 @torch.enable_grad()
-def _gradients(
+def gradients(
     graph: fx.GraphModule, nodes: dict[str, list[fx.Node]], values: torch.Tensor, draw: torch.Generator
 ) -> dict[str, tuple[torch.Tensor, list[tuple[fx.Node, torch.Tensor, torch.Tensor]]]]:
     """layer -> (gradient of the summed loss for the weight, [(node, its input, gradient for it)])."""
@@ -87,17 +87,12 @@ def _gradients(
         if node in leaves:
             reads[node] = computed[node.args[0]]  # type: ignore[assignment]
         computed[node] = run.compute(node, computed)
-    logits = computed[ir.outputs(graph)]
-    if logits.shape[1] == 1:  # type: ignore[attr-defined]
-        logits = torch.cat([logits, torch.zeros_like(logits)], 1)  # type: ignore[arg-type,list-item]
-    flat = logits.movedim(1, -1).flatten(0, -2)  # type: ignore[attr-defined]
-    answers = torch.multinomial(flat.detach().softmax(1), 1, generator=draw).squeeze(1)
-    loss = functional.cross_entropy(flat, answers, reduction="sum") / (len(flat) // len(values))
+    loss = drawn_loss(computed[ir.outputs(graph)], len(values), draw)  # type: ignore[arg-type]
     weights = [ir.attribute(graph, str(found[0].args[1].target)) for found in nodes.values()]
     wanted = [*weights, *reads.values()]
-    gradients = torch.autograd.grad(loss, wanted)
-    of_inputs = dict(zip(reads, gradients[len(weights) :], strict=True))
+    derived = torch.autograd.grad(loss, wanted)
+    of_inputs = dict(zip(reads, derived[len(weights) :], strict=True))
     return {
         name: (gradient, [(node, reads[node].detach(), of_inputs[node]) for node in nodes[name]])
-        for name, gradient in zip(nodes, gradients[: len(weights)], strict=True)
+        for name, gradient in zip(nodes, derived[: len(weights)], strict=True)
     }
