@@ -21,10 +21,15 @@ def allocate(
 ) -> dict[str, Pair]:
     """Pairs of low total harm within all limits; see the family's contract."""
     made = problem(scores, limits, ties)
+    return made.answer(repaired(made, made.harm.argmin(axis=1)))
+
+
+def repaired(made: Problem, chosen: np.ndarray) -> np.ndarray:
+    """Choices [U] within every limit and without slack that serves, from ``chosen`` by single steps."""
     # A limit of zero is met only by choices that cost nothing: any scale serves it.
     scale = np.where(made.most > 0, made.most, 1.0)[:, None, None]
     made = made._replace(costs=made.costs / scale, most=made.most / scale[:, 0, 0])
-    return made.answer(_raise(made, _lower(made, made.harm.argmin(axis=1))))
+    return _raise(made, _lower(made, chosen))
 
 
 def _lower(made: Problem, chosen: np.ndarray) -> np.ndarray:
