@@ -25,7 +25,7 @@ DAMPING = 0.01
 
 def apply(quantized: fx.GraphModule, graph: fx.GraphModule, batches: Iterable, progress: Progress = silent) -> None:
     """Replace the weights of narrow layers in ``quantized`` by rounded ones, in place."""
-    layers = {name: nodes[0] for name, nodes in ir.weighted(graph).items() if _is_narrow(quantized, name, nodes[0])}
+    layers = {name: nodes[0] for name, nodes in ir.weighted(graph).items() if is_narrow(quantized, name, nodes[0])}
     if not layers:
         return
     moments = second_moments(graph, layers, batches, progress)
@@ -37,7 +37,8 @@ def apply(quantized: fx.GraphModule, graph: fx.GraphModule, batches: Iterable, p
         ir.set_parameter(quantized, path, rounded(weight, moments[name], grid, groups_of(node)))
 
 
-def _is_narrow(quantized: fx.GraphModule, name: str, node: fx.Node) -> bool:
+def is_narrow(quantized: fx.GraphModule, name: str, node: fx.Node) -> bool:
+    """Whether a layer has few bits and a form whose inputs :mod:`edge_mpq.hessians` knows."""
     grid = simulation.weight_quantizer(quantized, name)
     plain = ir.WEIGHTED[node.target] in ("linear", "conv2d") and node.target != ir.aten.conv2d.padding
     return isinstance(grid, AffineQuantizer) and grid.bits <= MOST_BITS and plain
@@ -50,16 +51,20 @@ def rounded(weight: torch.Tensor, moment: torch.Tensor, grid: AffineQuantizer, g
     scale = grid.scale.view(groups, -1, 1)
     diagonal = torch.diagonal(moment, dim1=1, dim2=2)
     order = diagonal.sum(0).argsort(descending=True)
-    rows, hessian = rows[:, :, order], moment[:, order][:, :, order].double()
-    mean = diagonal.mean(1).double().clamp(min=1e-12)
-    identity = torch.eye(hessian.shape[1], dtype=hessian.dtype)
-    hessian = hessian + DAMPING * mean.view(-1, 1, 1) * identity
+    rows, hessian = rows[:, :, order], damped(moment[:, order][:, :, order])
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
     factor = torch.linalg.cholesky(inverse, upper=True).float()
     codes = _codes(rows.numpy(), scale.numpy(), factor.numpy(), grid.lowest, grid.highest)
     back = torch.empty_like(rows)
     back[:, :, order] = torch.from_numpy(codes) * scale
     return back.reshape(weight.shape)
+
+
+def damped(moment: torch.Tensor) -> torch.Tensor:
+    """H ``moment`` [G, C, C] in float64, made invertible by a share of its mean diagonal."""
+    hessian = moment.double()
+    mean = torch.diagonal(hessian, dim1=1, dim2=2).mean(1).clamp(min=1e-12)
+    return hessian + DAMPING * mean.view(-1, 1, 1) * torch.eye(hessian.shape[1], dtype=hessian.dtype)
 
 
 def _codes(rows: np.ndarray, scale: np.ndarray, factor: np.ndarray, lowest: int, highest: int) -> np.ndarray:

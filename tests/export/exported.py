@@ -13,6 +13,7 @@ from edge_mpq import quantizing
 from edge_mpq.engines import onnxruntime as backend
 from edge_mpq.records import target as targets
 from edge_mpq.records.plan import PrecisionPlan
+from edge_mpq.rounding import Rounding
 from export import older_opset_of_onnx, onnx_from_torch, qdq_into_onnx
 from tests import toys
 
@@ -35,11 +36,13 @@ def float_onnx(kind: str, opset: int = onnx_from_torch.NEWEST_OPSET) -> onnx.Mod
     return made
 
 
-def deployed(kind: str, plan: PrecisionPlan) -> tuple[fx.GraphModule, onnx.ModelProto]:
+def deployed(
+    kind: str, plan: PrecisionPlan, rounding: str | Rounding = "feedback"
+) -> tuple[fx.GraphModule, onnx.ModelProto]:
     """A toy quantized by ``plan``: the simulated graph and its ONNX."""
     target = targets.get(plan.target)
     ranges = toys.ranges(kind, target.scheme.activation == "int8")
-    quantized, _ = quantizing.quantize(toys.graph(kind), plan, toys.batches(), ranges=ranges)
+    quantized, _ = quantizing.quantize(toys.graph(kind), plan, toys.batches(), rounding=rounding, ranges=ranges)
     model = qdq_into_onnx.insert(float_onnx(kind, target.opset), toys.graph(kind), quantized, plan, target)
     return quantized, model
 
