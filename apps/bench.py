@@ -35,25 +35,27 @@ def main(argv: list[str]) -> int:
     from apps import measure
     from apps.board_bench import planned_rows
     from apps.data.batches import batches
+    from apps.data.masks import truth_of
     from apps.data.opening import open_data
     from edge_mpq.engines import inputs
 
     bundle = bundles.open_folder(args.bundle)
     before = _before(args.bundle, bundle)
-    data = open_data(args.data)
+    data = open_data(args.data, bundle.task)
     if bundle.classes and data.classes != bundle.classes:
         raise DataError(
             f"{args.data} has classes {', '.join(data.classes[:5])}, the bundle {', '.join(bundle.classes[:5])}",
             "bench on data with the classes the model was made for",
         )
     recipe = inputs.from_json(bundle.recipe)
-    pairs = list(batches(data.test, recipe, 64))
+    truth = truth_of(data.test, recipe, bundle.task)
+    pairs = list(batches(truth or data.test, recipe, 64))
     roles = {name: role for role, name in measure.VARIANTS.items()}
     rows = {roles[variant.name]: variant.layers for variant in before.variants}
     if "model" not in rows and "plan" in bundle.files:
         rows["model"] = planned_rows(plans.load(os.path.join(args.bundle, bundle.files["plan"])))
     engines = measure.open_all(args.bundle, bundle, args.backend, args.threads)
-    labels = np.concatenate([labels for _, labels in pairs]) if bundle.task == "classify" else None
+    labels = np.concatenate([labels for _, labels in pairs]) if truth is not None else None
     made = measure.variants(
         args.bundle, bundle, engines, [values for values, _ in pairs], labels, rows, rounds=args.rounds
     )

@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from apps import measure
 from apps.data.batches import batches, sample
+from apps.data.masks import truth_of
 from apps.latency_loop import Round
 from apps.planned import Planned
 from apps.terminal import bar, say
@@ -49,10 +50,11 @@ def measured(
 ) -> tuple[list[Variant], dict[str, Any]]:
     """The variants of the bundle at ``folder`` and the facts of measuring them; without an engine, no variants."""
     chosen = sample(work.data.test, min(GLANCE, len(work.data.test)), seed=2)
-    pictures = [values for values, _ in batches(work.data.test, work.recipe, 64, chosen)]
-    # Class labels say nothing of the masks that a segmenter answers with.
-    is_classifier = written.bundle.task == "classify"
-    labels = np.array([work.data.test.label(index) for index in chosen]) if is_classifier else None
+    # Class labels say nothing of the maps that a segmenter answers with.
+    truth = truth_of(work.data.test, work.recipe, written.bundle.task)
+    pairs = list(batches(truth or work.data.test, work.recipe, 64, chosen))
+    pictures = [values for values, _ in pairs]
+    labels = np.concatenate([labels for _, labels in pairs]) if truth is not None else None
     seen = [torch.from_numpy(values) for values in pictures]
     facts: dict[str, Any] = {"test_pictures": len(chosen), **_rounds(written.chosen_by.rounds)}
     if not runs_here:
@@ -84,7 +86,9 @@ def _simulated(models: dict[str, nn.Module], seen: list[torch.Tensor], labels: n
     }
     facts = {"simulated_mixed_agreement": float((said["mixed"] == said["fp32"]).mean())}
     if labels is not None:
-        facts.update({f"simulated_{name}_top1": float((top == labels).mean()) for name, top in said.items()})
+        for name, top in said.items():
+            kind, share = measure.accuracy(top, labels)
+            facts[f"simulated_{name}_{kind}"] = share
     for name, share in facts.items():
         say(f"{name.replace('_', ' ')}: {share:.2%}")
     return facts

@@ -10,6 +10,7 @@ import numpy as np
 from apps.board_bench import nominal_weights
 from apps.stream.engine_from_bundle import open_engine
 from apps.terminal import bar, say
+from apps.wildfire import metrics
 from edge_mpq.engines.base import Engine
 from edge_mpq.engines.onnxruntime import device
 from edge_mpq.records import plan as plan_record
@@ -65,6 +66,19 @@ def _parts(engine: Engine, batch: np.ndarray) -> Iterator[np.ndarray]:
 def top1(scores: np.ndarray) -> np.ndarray:
     """The answer to each picture [N, ...]: the best of K scores, or the sign of a single one."""
     return (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(1)
+
+
+def accuracy(said: np.ndarray, labels: np.ndarray) -> tuple[str, float]:
+    """How right answers are, and the name of that: ``top1`` of classes [N], ``mean_iou`` of maps [N, H, W].
+
+    Maps that were answered at another size are compared at the size of the true ones.
+    """
+    if labels.ndim == 1:
+        return "top1", float((said == labels).mean())
+    sizes = zip(labels.shape[1:], said.shape[1:], strict=True)
+    rows, columns = (np.arange(size) * answered // size for size, answered in sizes)
+    counts = metrics.confusion(said[:, rows][:, :, columns], labels, 1 + max(1, int(said.max()), int(labels.max())))
+    return "mean_iou", metrics.mean_iou(counts)
 
 
 def interleaved(
@@ -129,7 +143,7 @@ def variants(
 ) -> list[Variant]:
     """One Variant an engine.
 
-    pictures: batches of inputs.  labels: [N] of them, None where unknown.  rows: role -> layer
+    pictures: batches of inputs.  labels: [N] of them, or maps [N, H, W], None where unknown.  rows: role -> layer
     rows with what is planned; what is measured is filled in.  simulated: role -> answers of
     the fake-quantized torch model to the same pictures.
     """
@@ -153,7 +167,6 @@ def variants(
                 p99_ms=speeds[role].p99_ms,
                 fps=1000 / speeds[role].p50_ms,
                 speedup=speedup(speeds["fp32"], speeds[role]),
-                top1=None if labels is None else float((said[role] == labels).mean()),
                 agreement=float((said[role] == said["fp32"]).mean()),
                 simulated_agreement=None if agreed is None else float((said[role] == top1(agreed)).mean()),
                 layers=[
@@ -163,6 +176,7 @@ def variants(
                     )
                     for row in plan_rows
                 ],
+                **(dict([accuracy(said[role], labels)]) if labels is not None else {}),
             )
         )
     if any(variant.p99_ms > BUSY * variant.p50_ms for variant in made):

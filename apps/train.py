@@ -6,12 +6,16 @@ import importlib
 # A task is a module with main(argv).
 TASKS = {
     "classify": ("apps.train_classify", "pictures into classes, in floating point or by a plan"),
+    "wildfire-classify": ("apps.wildfire.train_classify", "fire or no fire in a picture"),
+    "wildfire-segment": ("apps.wildfire.train_segment", "fire pixel by pixel"),
+    "wildfire-table": ("apps.wildfire.train_table", "one wildfire model in float, AMP, PTQ and QAT, compared"),
 }
 
 
 def main(argv: list[str]) -> int:
     """Run the verb."""
-    rows = "\n".join(f"  {task}  {line}" for task, (_, line) in TASKS.items())
+    width = max(map(len, TASKS))
+    rows = "\n".join(f"  {task.ljust(width)}  {line}" for task, (_, line) in TASKS.items())
     parser = argparse.ArgumentParser(
         prog="edge-mpq train",
         usage="edge-mpq train TASK [options]",

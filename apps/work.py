@@ -10,6 +10,7 @@ from torch import nn
 from apps.data import DataSet
 from apps.data.batches import batches, sample
 from apps.data.calibration import Calibration, labelled
+from apps.data.masks import Maps, Masked
 from apps.data.opening import open_data
 from apps.terminal import say
 from edge_mpq.engines.inputs import Recipe
@@ -25,7 +26,7 @@ class Work(NamedTuple):
     """A model, the data to quantize it with, and how pictures become its input.
 
     validation: (inputs, labels) batches of training pictures that calibration does not
-    use; the test pictures stay unseen until the end.
+    use, labels being maps where the data has masks; the test pictures stay unseen until the end.
     """
 
     title: str
@@ -40,7 +41,9 @@ class Work(NamedTuple):
         taken = set(self.calibration.chosen)
         chosen = sample(self.data.train, min(len(self.data.train), VALIDATION_PICTURES + len(taken)), seed=1)
         free = [index for index in chosen if index not in taken]
-        return labelled(self.data.train, self.recipe, free[:VALIDATION_PICTURES], size=32)
+        train = self.data.train
+        truth = Maps(train, self.recipe) if isinstance(train, Masked) else train
+        return labelled(truth, self.recipe, free[:VALIDATION_PICTURES], size=32)
 
 
 def recipe_of(args: argparse.Namespace, data: DataSet) -> Recipe:

@@ -10,13 +10,18 @@ from edge_mpq.loading import factory
 FORMS = "give a folder with one subfolder per class, an .npz, a FLAME folder, module:factory, or synthetic"
 
 
-def open_data(spec: str) -> DataSet:
+def open_data(spec: str, task: str = "classify") -> DataSet:
     """The data set that ``spec`` names.
 
     A folder of class folders (apps.data.folder), an .npz (apps.data.npz), a FLAME folder
-    (told by its ``Training/Fire``), ``package.module:factory`` or ``file.py:factory``
-    that returns a DataSet, or the word ``synthetic``.  Raises DataError.
+    (told by its ``Training/Fire``, or by ``Images`` and ``Masks``), ``package.module:factory`` or
+    ``file.py:factory`` that returns a DataSet, or the word ``synthetic``.  task: ``segment`` takes
+    of a FLAME folder the pictures with masks, where it has any.  Raises DataError.
     """
+    if _has_masks(spec) or (task == "segment" and _has_masks(os.path.join(spec, "Segmentation"))):
+        from apps.wildfire import flame
+
+        return flame.open_masked(spec)
     if spec == "synthetic":
         from apps.wildfire import synthetic
 
@@ -37,6 +42,11 @@ def open_data(spec: str) -> DataSet:
     if ":" in spec:
         return _made(spec)
     raise DataError(f"there is no data at {spec!r}", FORMS)
+
+
+def _has_masks(folder: str) -> bool:
+    """Whether a folder holds FLAME's pairs of frames and masks."""
+    return all(os.path.isdir(os.path.join(folder, name)) for name in ("Images", "Masks"))
 
 
 def _made(spec: str) -> DataSet:

@@ -19,6 +19,8 @@ from apps.data.folder import SUFFIXES, open_folder, read_picture
 from edge_mpq.errors import DataError
 
 CLASSES = ["Fire", "No_Fire"]
+# Of a pixel: the second is where a mask is not black.
+PIXEL_CLASSES = ["No_Fire", "Fire"]
 _SPLITS = ("Training", "Test")
 _UNPACK = "unpack FLAME's archives side by side into one folder"
 
@@ -46,6 +48,8 @@ class SegmentationPairs:
     stems: the names of the pairs without folder and suffix.
     """
 
+    classes = PIXEL_CLASSES
+
     def __init__(self, images: Sequence[str], masks: Sequence[str]) -> None:
         self.images, self.masks = list(images), list(masks)
         self.stems = [_stem(path) for path in self.images]
@@ -59,6 +63,10 @@ class SegmentationPairs:
         picture = read_picture(self.images[i])
         self._check(i, picture.shape[:2])
         return picture
+
+    def label(self, i: int) -> int:
+        """Of a whole picture: every one of them burns."""
+        return 1
 
     def mask(self, i: int) -> np.ndarray:
         """Mask ``i``: bool [H, W], true where it burns.  DataError as for :meth:`frame`."""
@@ -103,6 +111,17 @@ def open_segmentation(path: str | os.PathLike[str]) -> SegmentationPairs:
         raise DataError(f"no mask for {alone[0]}{more} in {folders[1]}", "add a png of its name or remove the image")
     stems = sorted(images, key=_place)
     return SegmentationPairs([images[stem] for stem in stems], [masks[stem] for stem in stems])
+
+
+def open_masked(path: str | os.PathLike[str], share: float = 0.2) -> DataSet:
+    """The pairs of ``path`` as a data set: of every sequence the last ``share`` is measured on.
+
+    FLAME has no split of its own for segmentation.  Raises DataError as :func:`open_segmentation` does.
+    """
+    pairs = open_segmentation(path)
+    learned, measured = split_by_sequence(pairs.stems, share)
+    name = os.path.basename(os.path.abspath(os.fspath(path)))
+    return DataSet(pairs.subset(learned), pairs.subset(measured), list(PIXEL_CLASSES), name)
 
 
 def split_by_sequence(stems: Sequence[str], share: float = 0.2) -> tuple[list[int], list[int]]:
@@ -157,7 +176,8 @@ def _by_stem(folder: str, suffixes: tuple[str, ...]) -> dict[str, str]:
 def _read_mask(path: str) -> np.ndarray:
     """A mask file as bool [H, W]: true where any colour is not black; DataError when it cannot be decoded."""
     try:
-        mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        body = np.fromfile(path, np.uint8)
+        mask = cv2.imdecode(body, cv2.IMREAD_UNCHANGED) if body.size else None
     except (OSError, cv2.error) as error:
         raise DataError(f"cannot read {path} ({str(error).strip()})", "remove the pair or copy it again") from error
     if mask is None:

@@ -100,6 +100,11 @@ def precision_recall(scores: np.ndarray, positive: np.ndarray) -> Curve:
     return Curve(np.append(0.0, recall), np.append(precision[0], precision), average)
 
 
+def log_loss(logits: np.ndarray, positive: np.ndarray) -> float:
+    """Mean cross entropy of logits for positive against the truth (bool), both of any one shape; nats."""
+    return float(np.logaddexp(0, np.where(positive, -logits, logits).astype(np.float64)).mean())
+
+
 def throughput(batch: int, latency_ms: float) -> float:
     """Pictures a second of calls that answer ``batch`` at once in ``latency_ms``: FPS x latency = batch."""
     return 1000.0 * batch / latency_ms
