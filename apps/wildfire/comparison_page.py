@@ -21,8 +21,8 @@ class Column(NamedTuple):
     rule: Callable[[float], Quantity]
 
 
-def columns(comparison: Comparison) -> list[Column]:
-    """What is shown of this comparison; what no row knows is left out, but for the energy, which is asked about."""
+def answers(comparison: Comparison) -> list[Column]:
+    """What is shown of how right the rows are; what no row knows is left out."""
     of_task = {
         "classify": (("Accuracy", "accuracy"), ("Precision", "precision"), ("Recall", "recall"), ("F1", "f1")),
         "segment": (("Mean IoU", "mean_iou"), ("Mean pixel accuracy", "mean_pixel_accuracy"), ("F1", "f1")),
@@ -30,7 +30,15 @@ def columns(comparison: Comparison) -> list[Column]:
     shown = [Column(title, _figure(name), quantities.percent) for title, name in of_task]
     shown += [
         Column("Loss", lambda row: row.loss, lambda value: Quantity(quantities.significant(value))),
-        Column("On photographs", lambda row: row.photographs.get("accuracy"), quantities.percent),
+        Column("Accuracy on photographs", lambda row: row.photographs.get("accuracy"), quantities.percent),
+        Column("Engine as simulated", lambda row: row.agreement, quantities.percent),
+    ]
+    return _known(shown, comparison)
+
+
+def costs(comparison: Comparison) -> list[Column]:
+    """What is shown of size, memory and time; the energy also where no sensor tells it, as it is asked about."""
+    shown = [
         Column("Weights", lambda row: row.weight_mib, quantities.mib),
         Column("File", lambda row: row.file_mib, quantities.mib),
         Column("Memory, peak", lambda row: row.peak_memory_mib, quantities.mib),
@@ -44,7 +52,10 @@ def columns(comparison: Comparison) -> list[Column]:
     for batch in sorted({int(size) for row in comparison.rows for size in row.throughput_fps}):
         if batch > 1:
             shown.append(Column(f"FPS, batch {batch}", _throughput(str(batch)), lambda value: quantities.count(value)))
-    shown.append(Column("Engine as simulated", lambda row: row.agreement, quantities.percent))
+    return _known(shown, comparison)
+
+
+def _known(shown: list[Column], comparison: Comparison) -> list[Column]:
     rows = [row for row in comparison.rows if not row.refused]
     return [one for one in shown if one.title == "Energy" or any(one.value(row) is not None for row in rows)]
 
@@ -80,20 +91,22 @@ def render(comparison: Comparison) -> str:
             element("p", [element("span", part) for part in line], class_="meta"),
             pairs(machine, "machine"),
         ),
-        section("ways", "Ways to train and deploy it", element("div", _table(comparison), class_="stack")),
+        section("answers", "How right every way is", _table("Answers", comparison, answers(comparison), told=True)),
+        section("costs", "What every way costs", _table("Costs", comparison, costs(comparison), told=False)),
         section("claims", "What should hold", _claims(claims(comparison))),
         _scatter(comparison),
         section("commands", "To make this page again", element("pre", element("code", "\n".join(comparison.commands)))),
     )
 
 
-def _table(comparison: Comparison) -> Markup:
-    shown = columns(comparison)
+def _table(label: str, comparison: Comparison, shown: list[Column], told: bool) -> Markup:
+    """A row a way; told: with its formats, or why it was refused."""
     heads = [element("th", "Way", scope="col", data_sort="text")]
     heads += [element("th", one.title, scope="col", class_="number", data_sort="number") for one in shown]
     body = []
     for row in comparison.rows:
-        name = element("th", row.name, element("div", row.refused or row.formats, class_="quiet"), scope="row")
+        words = element("div", row.refused or row.formats, class_="quiet") if told else None
+        name = element("th", row.name, words, scope="row")
         if row.refused:
             cells = [element("td", "refused", colspan=len(shown), class_="missing")]
         else:
@@ -108,8 +121,7 @@ def _table(comparison: Comparison) -> Markup:
                 for one, value in values
             ]
         body.append(element("tr", name, cells))
-    caption = "Every way; times are of engines in turns, in one run"
-    return table(caption, element("thead", element("tr", heads)), element("tbody", body), style="sortable")
+    return table(label, element("thead", element("tr", heads)), element("tbody", body), style="sortable")
 
 
 def _claims(made: list[Claim]) -> Markup:
@@ -139,12 +151,13 @@ def _scatter(comparison: Comparison) -> Markup | None:
     label = f"{name.replace('_', ' ')} against pictures a second"
     caption = element("figcaption", "Points against fp32 by rate; up and to the right is better.")
     drawing = plots.loss_against_cost(points, label, "pictures a second (FPS)")
-    return section("front", "Accuracy against rate", element("figure", drawing, caption))
+    figure = element("div", element("figure", drawing, caption), class_="small-multiples")
+    return section("front", "Accuracy against rate", figure)
 
 
 def markdown(comparison: Comparison) -> str:
     """The table and the claims, for a document."""
-    shown = columns(comparison)
+    shown = answers(comparison) + costs(comparison)
     lines = ["| way | " + " | ".join(one.title.lower() for one in shown) + " |", "|---" * (len(shown) + 1) + "|"]
     for row in comparison.rows:
         if row.refused:

@@ -30,7 +30,8 @@ def open_classification(
     """
     if spec == SYNTHETIC:
         tested = max(2, count // 4)
-        return synthetic.open_classification(count, tested, width, height, folder=folder, progress=progress)
+        drawn = synthetic.open_classification(count, tested, width, height, folder=folder, progress=progress)
+        return drawn._replace(name=SYNTHETIC)
     if all(os.path.isdir(os.path.join(spec, name)) for name in flame.CLASSES):
         return _halves(open_folder(spec))
     return flame.open_classification(spec)
@@ -42,7 +43,7 @@ def open_segmentation(
     """Frames with masks: drawn ones, or those of a FLAME folder; otherwise as :func:`open_classification`."""
     if spec == SYNTHETIC:
         synthetic.write_flame(folder, 2, 2, count + max(1, count // 4), width, height, progress=progress)
-        return flame.open_masked(folder)
+        return flame.open_masked(folder)._replace(name=SYNTHETIC)
     return flame.open_masked(spec)
 
 

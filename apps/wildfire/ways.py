@@ -42,6 +42,8 @@ from export.bundle_from_torch import Quantized
 # Learning on grids starts from a trained model: a tenth of the rate of training suffices.
 QAT_RATE = 2e-4
 BUDGET = "size<=5bits"
+# A layer that is left in fp32 between integers costs conversions, and the speed that is compared here.
+FORMATS = ["w8a8", "w4a8"]
 
 
 class Way(NamedTuple):
@@ -81,8 +83,9 @@ def all_ways(args: argparse.Namespace, job: Job, target: Target) -> Iterator[Way
     work = HeldOutWork(args.model, whole, job.parts.data, job.recipe, example, calibration, target)
     work.held = job.held
     budget = args.budget or (BUDGET if target.has_int8 else None)
+    formats = args.formats or (FORMATS if target.has_int8 else None)
     chosen = planned(
-        work, graph, ranges, keep, runs_here(target), budget, "fisher", "milp", args.formats, args.threads
+        work, graph, ranges, keep, runs_here(target), budget, "fisher", "milp", formats, args.threads
     ).plan
     made = {"int8": _int8(graph, target, keep), "mixed": chosen}
     for name, plan in made.items():

@@ -5,12 +5,17 @@ from edge_mpq.report import facts, plots, quantities
 from edge_mpq.report.markup import Markup, element, joined, table
 from edge_mpq.report.sections import gallery, pairs, quantity, section
 
+_TITLES = {"iou": "IoU", "mean_iou": "Mean IoU"}
+
 
 def evaluation(judged: Evaluation | None) -> Markup | None:
     """The section; None where nothing was judged."""
     if judged is None:
         return None
-    figures = [(facts.titled(name), quantity(quantities.percent(value))) for name, value in judged.figures.items()]
+    figures = [
+        (_TITLES.get(name, facts.titled(name)), quantity(quantities.percent(value)))
+        for name, value in judged.figures.items()
+    ]
     curve = _curve(judged)
     beside = element("div", _matrix(judged), curve, class_="pair") if curve else _matrix(judged)
     content = element("div", beside, pairs(figures, "figures"), class_="stack")
