@@ -19,7 +19,7 @@ from export import bundle_from_torch, onnx_from_torch
 from export.bundle_from_torch import Quantized
 from export.older_opset_of_onnx import lower
 
-SIDES = {"cifar_resnet20": 32, "cifar_mobilenet_v2": 32, "unet": 64, "cifar_vit": 32}
+SIDES = {"cifar_resnet20": 32, "cifar_mobilenet_v2": 32, "unet": 64, "light_segmenter": 64, "cifar_vit": 32}
 
 
 @functools.cache
