@@ -5,6 +5,7 @@ whose forward returns its input rounded to the grid (fake quantization) and pass
 gradients straight through inside the range.
 """
 
+import functools
 import sys
 from typing import Protocol
 
@@ -34,6 +35,7 @@ def get(name: str) -> Quantizer:
     return door.get(sys.modules[__name__], name)
 
 
+@functools.cache
 def for_format(form: Format) -> Quantizer:
     """The grid that a number format means by itself."""
     return get("floating" if form.is_float else "affine")

@@ -33,6 +33,15 @@ def classification(outputs: torch.Tensor, inputs: torch.Tensor, labels: torch.Te
     return functional.cross_entropy(outputs, labels)
 
 
+def steps_of(batches: Batches) -> int:
+    """How many batches an epoch has; DataError when none."""
+    first = batches(0)
+    steps = len(first) if isinstance(first, Sized) else sum(1 for _ in first)
+    if not steps:
+        raise DataError("there is no batch to train on", "give pictures")
+    return steps
+
+
 def fit(
     model: nn.Module,
     batches: Batches,
@@ -103,10 +112,7 @@ class _Run:
 
     def prepare(self, batches: Batches, epochs: int, rate: float, decay: float) -> None:
         """Make optimizer and schedule for as many steps as there will be."""
-        first = batches(0)
-        self.steps = len(first) if isinstance(first, Sized) else sum(1 for _ in first)
-        if not self.steps:
-            raise DataError("there is no batch to train on", "give pictures")
+        self.steps = steps_of(batches)
         groups = getattr(self.model, "parameter_groups", None)
         parameters = self.model.parameters() if groups is None else groups(rate, decay)
         optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)

@@ -1,0 +1,55 @@
+"""What is peculiar to FLIQS: it trains, so it needs labels; what it finds beats one format trained alike."""
+
+import pytest
+
+from edge_mpq import budget as budgets
+from edge_mpq import menu as menus
+from edge_mpq.errors import PlanError
+from edge_mpq.layers import layers_of
+from edge_mpq.planning import cost_tables
+from edge_mpq.recipes import fliqs
+from edge_mpq.records import target as targets
+from edge_mpq.training import loop
+from tests.laws.test_recipes import epochs, held_out, outcome, task
+
+
+def test_without_labels_and_for_a_budget_of_accuracy_it_says_what_is_wanting():
+    with pytest.raises(PlanError, match="no labelled batches; give training data"):
+        fliqs.run(task()._replace(training=None))
+    with pytest.raises(PlanError, match="speaks of accuracy; give fliqs a size"):
+        fliqs.run(task()._replace(budget="drop<=1%"))
+
+
+def test_searched_formats_beat_the_narrow_one_trained_alike_and_training_alone_does_not_do_it():
+    narrow = fliqs.run(task()._replace(formats=["w4a8"]))
+    trained, searched, naive = (held_out().of(one.quantized) for one in (narrow, outcome("fliqs"), outcome("uniform")))
+    assert searched.right > trained.right + 0.05 and searched.loss < trained.loss
+    assert trained.right < naive.right + 0.1
+
+
+def test_short_epochs_are_repeated_until_the_policy_has_had_its_steps():
+    drawn = []
+
+    def counted(epoch: int) -> list:
+        drawn.append(epoch)
+        return [(inputs[:2], labels[:2]) for inputs, labels in epochs(0)]
+
+    asked = task()._replace(training=counted, calibration=task().calibration[:1], formats=["w4a8"])
+    fliqs.run(asked, epochs=1)
+    assert max(drawn) == 0 and loop.steps_of(counted) == 4
+    fliqs.run(asked)
+    assert max(drawn) + 1 == fliqs.STEPS // 4 > fliqs.EPOCHS
+
+
+@pytest.mark.parametrize("names", [["fp8", "fp4"], ["fp8_e5m2", "fp6_e3m2", "fp5_e2m2", "fp4"]], ids=" ".join)
+def test_floats_are_searched_in_weights_and_activations_at_once_by_their_bit_operations(names):
+    asked = task()._replace(target=targets.get("simulation"), budget="bitops<=0.0244x", formats=names)
+    found = fliqs.run(asked, epochs=2)
+    layers = layers_of(found.graph)
+    tables = cost_tables(layers, menus.menu_of(layers, asked.target, names), asked.target)
+    (limit,) = budgets.limits(budgets.parse(asked.budget), layers, tables)
+    choices = {name: choice[:2] for name, choice in found.plan.choices.items()}
+    assert limit.holds(choices) and found.plan.predicted["gbops"] == pytest.approx(limit.cost(choices))
+    assert all(weight == activation and weight in names for weight, activation in choices.values())
+    assert len(set(choices.values())) > 1 and (found.plan.allocator, found.plan.budget) == ("fliqs", asked.budget)
+    assert all("probability" in choice.why for choice in found.plan.choices.values())
