@@ -28,7 +28,10 @@ MOST_COLUMNS = 4096
 
 @torch.no_grad()
 def apply(quantized: fx.GraphModule, graph: fx.GraphModule, batches: Iterable, progress: Progress = silent) -> None:
-    """Replace the weights of narrow layers in ``quantized`` by rounded ones, in place."""
+    """Replace the weights of narrow layers in ``quantized`` by rounded ones, in place.
+
+    Holds, for all pictures, the tensors of both graphs that are still to be read.
+    """
     floats = {name: nodes[0] for name, nodes in ir.weighted(graph).items()}
     narrow = [name for name, node in floats.items() if feedback.is_narrow(quantized, name, node)]
     pictures = [inputs_of(batch) for batch in batches]

@@ -36,8 +36,8 @@ class Rule(NamedTuple):
     ) -> None:
         """Replace the weights of narrow layers in ``quantized`` by learned ones, in place.
 
-        Holds the inputs and outputs of one unit for all pictures.  Raises UsageError for options
-        that there are not.
+        Holds, for all pictures, one unit's inputs and outputs and the tensors of both graphs that are
+        still to be read.  Raises UsageError for options that there are not.
         """
         options = checked(self.options)
         pictures = [part for batch in batches for part in inputs_of(batch).split(STEP)]
