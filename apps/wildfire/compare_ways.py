@@ -18,7 +18,7 @@ from apps.wildfire import comparison_page, flame, metrics
 from apps.wildfire.comparison import Comparison, Row, save
 from apps.wildfire.tasks import Task, counts_of, said
 from apps.wildfire.training import SIZE, Job, job_of
-from apps.wildfire.ways import BUDGET, Way, all_ways
+from apps.wildfire.ways import Way, all_ways
 from edge_mpq import budget as budgets
 from edge_mpq import engines, menu
 from edge_mpq.engines.base import Engine
@@ -41,6 +41,8 @@ def compare(args: argparse.Namespace, command: str) -> dict[str, Any]:
     """Make every way and its engine, measure them, and write the table; where it was written, and its rows."""
     if args.qat_epochs is None:
         args.qat_epochs = max(1, round(args.epochs / 4))
+    if torch.distributed.is_torchelastic_launched():
+        raise UsageError("torchrun was asked to measure", "start one process: engines are timed by turns")
     if args.qat_epochs < 1 or args.threads < 1:
         raise UsageError(f"--qat-epochs {args.qat_epochs} --threads {args.threads}", "both are 1 or more")
     target, out = targets.get(args.target), Path(args.out)
@@ -52,12 +54,15 @@ def compare(args: argparse.Namespace, command: str) -> dict[str, Any]:
     test = job.parts.data.test
     tested = _joined(job.pairs(test, range(len(test)), "reading test pictures"))
     opened: dict[str, Engine] = {}
-    rows = []
+    rows: list[Row] = []
+    budget = ""
     try:
         for way in all_ways(args, job, target):
             if way.graph is None:
                 rows.append(Row(way.name, refused=way.refused))
                 continue
+            if way.form is not None:
+                budget = way.form.plan.budget  # that of the mixed plan comes last
             stem = _stem(out, way.name)
             _exported(way, target, stem)
             if runs_here(target):
@@ -77,7 +82,7 @@ def compare(args: argparse.Namespace, command: str) -> dict[str, Any]:
         data=job.parts.data.name,
         pictures=len(tested[1]),
         learned=len(job.parts.learned),
-        budget=args.budget or (BUDGET if target.has_int8 else "size as in 8 bits"),
+        budget=budget,
         machine=measure.machine(args.threads) | {"torch": torch.__version__},
         rows=rows,
         commands=[command],

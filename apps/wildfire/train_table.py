@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     train_arguments.add_task(parser)
     parser.add_argument("--photos", metavar="DIR", help="real photographs in Fire/ and No_Fire/, to answer as well")
     parser.add_argument("--target", default="cpu-x86-vnni", metavar="T", help="one of " + ", ".join(targets.names()))
-    parser.add_argument("--budget", metavar="B", help="of the mixed plans (size<=5bits; without integers that of fp16)")
+    parser.add_argument("--budget", metavar="B", help="of the mixed plans (5 bits a weight, or what comes closest)")
     parser.add_argument("--formats", nargs="+", metavar="F", help="their choice (w8a8 w4a8; without integers all)")
     parser.add_argument("--calibration", type=int, default=256, metavar="N", help="pictures to calibrate on (256)")
     parser.add_argument("--qat-epochs", type=int, metavar="N", help="epochs on the grids (a quarter of --epochs)")

@@ -9,7 +9,8 @@ the abstract could be read, so what is varied beyond that is a reconstruction.
 import argparse
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -27,11 +28,14 @@ from apps.wildfire.training import Job
 from apps.work import Work
 from edge_mpq import quantize
 from edge_mpq.calibration import ranges_of
+from edge_mpq.cost import Menu, Pair
 from edge_mpq.layers import layers_of
 from edge_mpq.loading import load_model
 from edge_mpq.menu import menu_of
 from edge_mpq.placement import every_tensor
+from edge_mpq.records import formats as number_formats
 from edge_mpq.records import plan as plans
+from edge_mpq.records.layer import LayerSpec
 from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
@@ -41,7 +45,7 @@ from export.bundle_from_torch import Quantized
 
 # Learning on grids starts from a trained model: a tenth of the rate of training suffices.
 QAT_RATE = 2e-4
-BUDGET = "size<=5bits"
+BITS = 5
 # A layer that is left in fp32 between integers costs conversions, and the speed that is compared here.
 FORMATS = ["w8a8", "w4a8"]
 
@@ -82,8 +86,9 @@ def all_ways(args: argparse.Namespace, job: Job, target: Target) -> Iterator[Way
     keep = half.harmed(graph, target, calibration, bar)
     work = HeldOutWork(args.model, whole, job.parts.data, job.recipe, example, calibration, target)
     work.held = job.held
-    budget = args.budget or (BUDGET if target.has_int8 else None)
     formats = args.formats or (FORMATS if target.has_int8 else None)
+    layers = layers_of(graph)
+    budget = args.budget or usual_budget(layers, menu_of(layers, target, formats, keep))
     chosen = planned(
         work, graph, ranges, keep, runs_here(target), budget, "fisher", "milp", formats, args.threads
     ).plan
@@ -93,6 +98,22 @@ def all_ways(args: argparse.Namespace, job: Job, target: Target) -> Iterator[Way
     for name, plan in made.items():
         title = f"QAT {name}"
         yield _aware(args, job, title, whole, example, plan, ranges) if plan else _refused(title, target)
+
+
+def usual_budget(layers: Sequence[LayerSpec], menu: Menu) -> str:
+    """The budget where none is given: ``BITS`` a weight, and of layers that may not have so few what they may.
+
+    So there is a mix of 8 and 4 bits on integers, and half precision where there are none.
+    """
+    shared: dict[str, set[Pair]] = {}
+    for layer in layers:  # tied layers take a pair that all of them may take
+        key = layer.tie or layer.name
+        shared[key] = shared.get(key, set(menu[layer.name])) & set(menu[layer.name])
+    spent = 0
+    for layer in layers:
+        pairs = shared[layer.tie or layer.name] or menu[layer.name]
+        spent += layer.weights * max(BITS, min(number_formats.get(weight).bits for weight, _ in pairs))
+    return f"size<={math.ceil(1e4 * spent / sum(layer.weights for layer in layers)) / 1e4}bits"
 
 
 def _trained(args: argparse.Namespace, job: Job, name: str, precision: str) -> tuple[nn.Module, float]:

@@ -11,9 +11,12 @@ import pytest
 from apps import peak_memory
 from apps.wildfire import compare_ways, comparison_page, ways
 from apps.wildfire.comparison import Comparison, Row, claims
+from edge_mpq import budget as budgets
 from edge_mpq import engines
 from edge_mpq.__main__ import main
 from edge_mpq.errors import EngineError
+from edge_mpq.menu import menu_of
+from edge_mpq.planning import cost_tables
 from edge_mpq.records import plan as plans
 from edge_mpq.records import target as targets
 from export import onnx_from_torch
@@ -166,3 +169,21 @@ def test_memory_is_that_of_the_engine_and_not_of_who_asks(tmp_path: Path) -> Non
     assert 5 < found.loaded_mib < found.peak_mib < 400 and mine[0] == 1
     with pytest.raises(EngineError, match="no engine at"):
         peak_memory.of_engine("onnxruntime", str(tmp_path / "none.engine"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "names", "words"),
+    [
+        ("residual", "cpu-x86-vnni", ["w8a8", "w4a8"], "size<=5.0bits"),
+        ("residual", "jetson-nano", ["fp32", "fp16"], "size<=16.0bits"),
+        ("unet", "cpu-x86-vnni", ["w8a8", "w4a8"], None),  # its transposed convolution has no integer kernel
+    ],
+)
+def test_the_usual_budget_can_be_kept(kind: str, target: str, names: list[str], words: str | None) -> None:
+    layers, board = toys.layers(kind), targets.get(target)
+    menu = menu_of(layers, board, names)
+    budget = ways.usual_budget(layers, menu)
+    assert budget == words or words is None
+    (limit,) = budgets.limits(budgets.parse(budget), layers, cost_tables(layers, menu, board))
+    assert limit.holds({name: pairs[-1] for name, pairs in menu.items()})
+    assert not limit.holds({name: pairs[0] for name, pairs in menu.items()})
