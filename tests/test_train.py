@@ -114,7 +114,7 @@ def test_a_plan_is_trained_into_a_bundle(data: str, tmp_path: Path) -> None:
     [
         (["--epochs", "0"], "--epochs 0"),
         (["--rate", "-1"], "is no rate"),
-        (["--precision", "int8"], "invalid choice"),
+        (["--precision", "int8"], "there is no precision 'int8'"),
         (["--hold-out", "1"], "give a share below 1"),
         (["--model", "tests.toys:UNet"], "a classifier is wanted"),
         (["--plan", "none.json"], "no plan at none.json"),

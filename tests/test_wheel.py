@@ -102,7 +102,8 @@ def test_an_empty_environment_reads_and_writes_records(environment: Path, tmp_pa
 
 
 def test_an_empty_environment_says_what_a_verb_lacks(environment: Path, tmp_path: Path) -> None:
-    done = _run(str(environment / "edge-mpq"), "plan", "--help", cwd=tmp_path)
+    given = ["--model", "net:make", "--data", "pictures"]
+    done = _run(str(environment / "edge-mpq"), "plan", *given, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("edge-mpq: ModuleNotFoundError: plan needs the Python module '")
 
