@@ -60,7 +60,9 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--transform", nargs="+", default=[], metavar="X", help="rewrites of the float model, in order (none)"
     )
-    parser.add_argument("--rounding", default="feedback", metavar="R", help="feedback, asymmetric, learned, nearest or module.path")
+    parser.add_argument(
+        "--rounding", default="feedback", metavar="R", help="feedback, asymmetric, learned, nearest or module.path"
+    )
     parser.add_argument("--observer", default="mse", metavar="O", help="minmax, percentile, entropy or mse")
 
 
