@@ -11,16 +11,15 @@ Accuracy is of the engine on every test picture; where no engine runs the plan, 
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import fx, nn
-from torch.nn import functional
 
 import edge_mpq
 from apps import measure
+from apps.data.augmentation import Augmentation, Shuffled, picking
 from apps.data.batches import batches
 from apps.data.calibration import Calibration
 from apps.data.opening import open_data
@@ -37,7 +36,7 @@ from edge_mpq.training import qat
 from export import onnx_from_torch
 from export.bundle_from_torch import Quantized, opset_of, quantized_onnx
 
-BATCH = 64
+MOVED = Augmentation(shift=4, contrast=0.0)
 HEAD = "| plan | seed | fp32 % | after training % | aware % | gain, points | engine agrees % | s after | s aware |"
 
 
@@ -55,30 +54,6 @@ class Measured(NamedTuple):
     aware_s: float
 
 
-class Pictures:
-    """Training batches, shifted by up to four pixels and mirrored, the same for the same seed and epoch."""
-
-    def __init__(self, inputs: torch.Tensor, labels: torch.Tensor, seed: int):
-        self.inputs, self.labels, self.seed = inputs, labels, seed
-
-    def __call__(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        draw = torch.Generator().manual_seed(1000 * self.seed + epoch)
-        for chosen in torch.randperm(len(self.inputs), generator=draw).split(BATCH)[: len(self.inputs) // BATCH]:
-            yield shifted(self.inputs[chosen], draw), self.labels[chosen]
-
-
-def shifted(inputs: torch.Tensor, draw: torch.Generator, most: int = 4) -> torch.Tensor:
-    """Pictures [N, 3, H, W], each moved by up to ``most`` pixels and mirrored or not; edges are reflected."""
-    count, _, rows, columns = inputs.shape
-    wide = functional.pad(inputs, (most,) * 4, mode="reflect")
-    down, right = (torch.randint(2 * most + 1, (count, 1), generator=draw) for _ in range(2))
-    taken, across = torch.arange(rows) + down, torch.arange(columns).repeat(count, 1)
-    mirrored = torch.rand(count, 1, generator=draw) < 0.5
-    across = torch.where(mirrored, columns - 1 - across, across) + right
-    picked = wide[torch.arange(count)[:, None, None], :, taken[:, :, None], across[:, None, :]]
-    return picked.permute(0, 3, 1, 2).contiguous()
-
-
 def main() -> None:
     """Print a Markdown table: one row a plan and seed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -86,27 +61,27 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--plans", nargs="+", default=["w4a8"], help="w4a8, w4a4, ... or a budget such as size<=5bits")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
-    parser.add_argument("--distillation", type=float, default=0.0, help="weight of the float model's answers")
-    parser.add_argument("--frozen", type=float, default=1 / 3, help="last share of epochs on running statistics")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=3e-4, help="peak learning rate")
+    parser.add_argument("--distillation", type=float, default=1.0, help="weight of the float model's answers")
+    parser.add_argument("--frozen", type=float, default=1.0, help="last share of epochs on running statistics")
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rule", default="lsq")
     args = parser.parse_args()
     data, recipe = open_data(args.data), Recipe(32, 32)
     test = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches(data.test, recipe, 100)]
-    pairs = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches(data.train, recipe, 1000)]
-    inputs, labels = (torch.cat(part) for part in zip(*pairs, strict=True))
+    pick = picking(data.train, recipe, range(len(data.train)), bar)
     print(HEAD + "\n" + "|---" * 9 + "|", flush=True)
     for wanted in args.plans:
         for seed in range(args.seeds):
             calibration = Calibration(data.train, recipe, 512, seed=seed)
-            found = one(args, wanted, calibration, Pictures(inputs, labels, seed), test)
+            found = one(args, wanted, calibration, Shuffled(pick, len(data.train), args.batch, MOVED, seed), test)
             numbers = (found.fp32, found.after, found.aware, found.aware - found.after, found.agreement)
             shown = " | ".join(f"{number:.2f}" for number in numbers)
             print(f"| {wanted} | {seed} | {shown} | {found.after_s:.0f} | {found.aware_s:.0f} |", flush=True)
 
 
-def one(args: argparse.Namespace, wanted: str, calibration: Calibration, pictures: Pictures, test: list) -> Measured:
+def one(args: argparse.Namespace, wanted: str, calibration: Calibration, pictures: Shuffled, test: list) -> Measured:
     """Both ways from the same float model under the same plan."""
     model, example = load_model("cifar_resnet20", args.weights), test[0][0][:1]
     plan = plan_of(wanted, model, example, calibration)

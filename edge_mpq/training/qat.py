@@ -65,7 +65,7 @@ def fit(
     ranges: RangeTable,
     batches: loop.Batches,
     epochs: int,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 3e-4,
     device: str = "cpu",
     progress: Progress = silent,
     *,
