@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--pictures", type=int, default=10976, help="training pictures")
     parser.add_argument("--test", type=int, default=2000, help="test pictures")
-    parser.add_argument("--rate", type=float, default=5e-4, help="peak learning rate of the weights")
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate, as a share of a weight's size")
     parser.add_argument("--cost-weight", type=float, default=1.0)
     parser.add_argument("--entropy", type=float, default=0.5)
     args = parser.parse_args()

@@ -27,7 +27,7 @@ PAPER = (
 )
 # Epochs; where they are short, as many as make so many steps, or the policy learns nothing.
 EPOCHS, STEPS = 8, 96
-LEARNING_RATE = 5e-4
+LEARNING_RATE = 2e-3
 
 
 def run(

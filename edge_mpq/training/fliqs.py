@@ -35,6 +35,8 @@ from edge_mpq.training.policy import REWARDS, Options, Policy
 
 # How often the ranges are measured in a training, at least.
 MEASURED = 8
+# A parameter of nothing but zeros moves as if it had this root mean square (Shazeer and Stern, arXiv 1804.04235).
+LEAST_SIZE = 1e-3
 
 
 class Step(NamedTuple):
@@ -101,6 +103,14 @@ class Switching(nn.Module):
             if node in self.readers:
                 rounded[node] = grids[node.name](values[node])
         raise AssertionError("a graph has an output")
+
+    def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Rates as shares of each parameter's size, which folding has made anything."""
+        sizes = ((value, value.detach().square().mean().sqrt().item()) for value in self.parameters())
+        return [
+            {"params": [value], "lr": learning_rate * max(size, LEAST_SIZE), "weight_decay": weight_decay}
+            for value, size in sizes
+        ]
 
     def _rounded(self, node: fx.Node, weight: torch.Tensor) -> torch.Tensor:
         form, axis = formats.get(self.choices[self.layers[node]][0]), simulation.weight_axis(ir.WEIGHTED[node.target])
@@ -173,8 +183,9 @@ def search(
     """Train a copy of ``graph`` (traced and folded) and choose its formats from ``menu`` on the way.
 
     limits, ties: as allocators take them; where there are several limits, the cost is that of the
-    tightest.  calibration: batches of inputs, read once an epoch.  batches, epochs, learning_rate,
-    loss: as ``loop.fit`` takes them.  seed: of the policy's draws.  settled: the last share of the
+    tightest.  calibration: batches of inputs, read once an epoch at most.  batches, epochs, loss: as
+    ``loop.fit`` takes them.  learning_rate: of a parameter whose root mean square is 1; others in
+    proportion.  seed: of the policy's draws.  settled: the last share of the
     steps, in which the formats that were found stand still.  observer: the range rule.
 
     Raises PlanError before any training when the limits cannot be met, UsageError for options

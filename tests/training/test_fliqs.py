@@ -143,3 +143,15 @@ def test_what_cannot_be_met_is_refused_before_any_training():
         menu = menus.menu_of(layers, board, ["w8a8", "w4a4"])
         limit = Limit(size.table(layers, menu, board), 1e-4, "size<=2bits")
         fliqs.search(toys.graph("residual"), board, menu, [limit], [], toys.batches(), never, 1)
+
+
+def test_rates_are_in_proportion_to_what_folding_has_made_of_a_parameter():
+    model = switching("residual", "simulation", mixed("residual", FLOATS))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(0.5)
+        next(model.parameters()).zero_()
+    first, *others = model.parameter_groups(0.01, 0.0)
+    assert [group["lr"] for group in others] == pytest.approx([0.005] * len(others))
+    assert first["lr"] == pytest.approx(0.01 * fliqs.LEAST_SIZE)
+    assert len(others) + 1 == len(list(model.parameters()))
