@@ -29,8 +29,10 @@ from edge_mpq.records import target as targets
 from edge_mpq.report import files, page, text
 from edge_mpq.training import amp, loop
 
-# Sized for under five minutes on two cores; --scale makes all of it larger.
-TRAIN, TEST, EPOCHS, FRAMES, SIDE = 2000, 400, 8, 150, 64
+# Sized for under five minutes on two cores (three and a half on a quiet machine); --scale makes all of it larger.
+TRAIN, TEST, EPOCHS, FRAMES, SIDE = 2000, 400, 12, 150, 64
+# So few pictures make few steps: small batches make more of them, and a high rate makes them count.
+BATCH, RATE = 32, 5e-3
 BUDGET, FORMATS = "size<=0.18x", ["w8a8", "w4a8"]
 
 
@@ -83,10 +85,10 @@ def _trained(out: Path, scale: float) -> tuple[Work, dict[str, object]]:
     recipe = Recipe(SIDE, SIDE)
     torch.manual_seed(0)
     model = resnet20(num_classes=len(data.classes))
-    pictures = Shuffled(picking(data.train, recipe, range(len(data.train)), bar), len(data.train))
+    pictures = Shuffled(picking(data.train, recipe, range(len(data.train)), bar), len(data.train), BATCH)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     started = time.perf_counter()
-    log = loop.fit(model, pictures, epochs, device=device, progress=bar)
+    log = loop.fit(model, pictures, epochs, RATE, device, bar)
     kind = str(amp.precision(torch.device(device))).removeprefix("torch.")
     say(f"trained on {device} in {kind}: loss {log[-1].loss:.3f}, {log[-1].right:.1%} right")
     save_file(model.state_dict(), out / "model.safetensors")
