@@ -12,6 +12,7 @@ NAMES: dict[str, str] = {
     "mobilenet_v2_flame": "apps.models.mobilenet_v2:mobilenet_v2_flame",
     "resnet18": "apps.models.resnet:resnet18",
     "resnet50": "apps.models.resnet:resnet50",
+    "tiny_gpt": "apps.models.gpt:tiny_gpt",
     "vit_tiny": "apps.models.vit:vit_tiny",
     "unet": "apps.models.unet:unet",
     "xception_flame": "apps.models.xception:xception_flame",
