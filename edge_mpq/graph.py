@@ -98,6 +98,7 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
         elif _overwrites(node):  # what it would overwrite is read again: by bias correction, by partial runs
             node.target = getattr(getattr(aten, node.target._opname[:-1]), node.target._overloadname)
     graph.eliminate_dead_code()
+    _untie(module, model)
     outputs = graph.find_nodes(op="output")[0].args[0]
     if isinstance(outputs, tuple | list) and len(outputs) != 1:
         raise ModelError(f"the model returns {len(outputs)} tensors", "wrap it so that it returns one")
@@ -108,6 +109,29 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     for parameter in traced.parameters():
         parameter.requires_grad_(True)
     return traced.eval()
+
+
+def _untie(module: fx.GraphModule, model: nn.Module) -> None:
+    """Give whatever else reads the weight of a layer, an embedding that is the head too, its own copy of it.
+
+    The layer's weight will be rounded and rescaled; its other readers must not follow.
+    """
+    for node in module.graph.find_nodes(op="get_attr"):
+        others = [user for user in node.users if user.target not in WEIGHTED]
+        if not others or len(others) == len(node.users):
+            continue
+        names = dict(model.named_parameters(remove_duplicate=False))
+        same = [name for name, value in names.items() if value is names[node.target] and name != node.target]
+        path = same[0] if same else f"{node.target}_elsewhere"
+        place = path.rpartition(".")[0]
+        if place and place not in dict(module.named_modules()):
+            module.add_submodule(place, nn.Module())
+        set_parameter(module, path, attribute(module, node.target))
+        with module.graph.inserting_before(node):
+            own = module.graph.get_attr(path)
+        own.meta.update(node.meta)
+        for user in others:
+            user.replace_input_with(node, own)
 
 
 def copied(graph: fx.GraphModule) -> fx.GraphModule:

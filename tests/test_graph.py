@@ -168,3 +168,33 @@ def test_several_outputs_are_refused():
         traced(Lambda(lambda x: (x, x + 1)))
     graph = traced(Lambda(lambda x: (x,)))
     assert ir.outputs(graph).name == "conv2d"
+
+
+class TiedHead(nn.Module):
+    """A head that applies the embedding: as another module's parameter, or as itself."""
+
+    def __init__(self, by_name: bool) -> None:
+        super().__init__()
+        self.wte, self.by_name = nn.Embedding(7, 4), by_name
+        if by_name:
+            self.head = nn.Linear(4, 7, bias=False)
+            self.head.weight = self.wte.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.wte(tokens)
+        return self.head(x) if self.by_name else functional.linear(x, self.wte.weight)
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+@torch.no_grad()
+def test_an_embedding_that_is_the_head_too_does_not_follow_the_head(by_name):
+    tokens, model = torch.arange(6).view(2, 3), TiedHead(by_name).eval()
+    graph = traced(model, tokens)
+    (layer,) = ir.weighted(graph)
+    assert torch.equal(graph(tokens), model(tokens))
+    embedded = model.wte(tokens)
+    ir.set_parameter(graph, layer + ".weight", torch.zeros(7, 4))
+    assert not graph(tokens).any()
+    (lookup,) = graph.graph.find_nodes(op="call_function", target=ir.aten.embedding.default)
+    assert torch.equal(ir.attribute(graph, lookup.args[0].target)[tokens], embedded)
+    assert model.wte.weight.any()
