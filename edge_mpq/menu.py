@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from edge_mpq.cost import Menu, Pair
 from edge_mpq.eligibility import worth_int8
 from edge_mpq.errors import PlanError
+from edge_mpq.quantizers import blocks
 from edge_mpq.records import formats
 from edge_mpq.records.layer import LayerSpec
 from edge_mpq.records.target import Target
@@ -15,15 +16,22 @@ USUAL = ("fp32", "fp16", "w8a8", "w4a8")
 
 
 def parse(name: str) -> Pair:
-    """The pair that a short name means: ``w4a8`` -> (int4, int8), ``fp16`` -> (fp16, fp16)."""
+    """The pair that a short name means: ``w4a8`` -> (int4, int8), ``fp16`` -> (fp16, fp16).
+
+    Block-wise weights leave activations alone: ``w4b32`` -> (int4b32, fp32), ``u4b32`` -> (uint4b32, fp32).
+    """
     if name in formats.FORMATS:
         return name, name
+    blocked = {"w": "int", "u": "uint"}.get(name[:1], "") + name[1:]
+    if "b" in name and formats.is_known(blocked):
+        return blocked, "fp32"
     weight, _, activation = name[1:].partition("a")
     if name.startswith("w") and weight.isdigit() and activation.isdigit():
         pair = "int" + weight, "fp32" if activation == "32" else "int" + activation
         if all(form in formats.FORMATS for form in pair):
             return pair
-    raise PlanError(f"there is no format {name!r}", "write w8a8, w4a8, ... or one of " + ", ".join(formats.FORMATS))
+    known = ", ".join(formats.FORMATS)
+    raise PlanError(f"there is no format {name!r}", f"write w8a8, w4a8, w4b32, ... or one of {known}")
 
 
 def menu_of(
@@ -38,7 +46,7 @@ def menu_of(
     runs = [pair for pair in pairs if pair[0] in target.weight_formats and pair[1] in target.activation_formats]
     if not runs:
         asked = ", ".join(names or USUAL)
-        runnable = ", ".join(target.weight_formats)
+        runnable = formats.shown(target.weight_formats)
         raise PlanError(f"{target.name} runs none of {asked}", f"it runs weights in {runnable}")
     runs.sort(key=lambda pair: (formats.get(pair[0]).bits, formats.get(pair[1]).bits), reverse=True)
     menu = {layer.name: [FLOAT] if layer.name in keep else _without_kernel(layer, runs, target) for layer in layers}
@@ -54,6 +62,7 @@ def menu_of(
 
 def _without_kernel(layer: LayerSpec, pairs: list[Pair], target: Target) -> list[Pair]:
     """The pairs that the target has a kernel for with this kind of layer."""
+    pairs = [pair for pair in pairs if blocks.fits(layer, formats.get(pair[0]))] or [FLOAT]
     if target.backend == "onnxruntime" and layer.kind == "conv_transpose2d":
         # ONNX Runtime's CPU provider has no integer transposed convolution.
         return [FLOAT]

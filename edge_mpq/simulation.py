@@ -97,11 +97,14 @@ def add_activation_quantizer(model: fx.GraphModule, point: Point, module: nn.Mod
 
 
 def add_weight_quantizer(model: fx.GraphModule, name: str, nodes: list[fx.Node], form_name: str) -> None:
-    """Round a layer's weight, per output channel over its least and greatest weight."""
+    """Round a layer's weight, per output channel or block over its least and greatest weight."""
     form = formats.get(form_name)
     axis = weight_axis(ir.WEIGHTED[nodes[0].target])
     weight = ir.tensor_argument(model, nodes[0], 1)
     assert weight is not None
+    if form.block:
+        place_weight_quantizer(model, name, nodes, quantizers.of_weight(form, weight, axis))
+        return
     low, high = weight_range(weight, axis)
     if not form.is_float:
         least = least_scale(model, nodes[0], len(low)) * form.largest

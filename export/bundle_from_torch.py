@@ -26,6 +26,7 @@ from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
 from export import (
+    blocks_into_onnx,
     fp8_into_onnx,
     hints_into_onnx,
     onnx_for_cpu,
@@ -63,6 +64,7 @@ def quantized_onnx(
     """The ONNX of a quantized form for ``target``, with the plan in it."""
     plan = quantized.plan
     model = qdq_into_onnx.insert(float_onnx, graph, quantized.model, plan, target)
+    model = blocks_into_onnx.insert(model, float_onnx, graph, quantized.model)
     if target.backend == "onnxruntime":
         model = onnx_for_cpu.tune(model)
     elif target.dialect == "typed":

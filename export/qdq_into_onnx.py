@@ -1,7 +1,8 @@
 """float ONNX + simulated graph -> ONNX with Q/DQ where the simulation rounds.
 
 The grids, rounded weights and corrected biases are read from the simulated graph, bit for
-bit.  The target's scheme decides the form: ``integer`` stores integer weights and int32
+bit.  Block-wise weights stay float here and are written by
+export.blocks_into_onnx.  The target's scheme decides the form: ``integer`` stores integer weights and int32
 biases behind DequantizeLinear, as ONNX Runtime's integer kernels want; ``float`` keeps
 fp32 weights with QuantizeLinear and DequantizeLinear and fp32 biases, the one form that every
 TensorRT parses.
@@ -38,7 +39,8 @@ def insert(
     faults = [
         f"layer {name!r} wants {choice.weight}"
         for name, choice in plan.choices.items()
-        if choice.weight not in target.weight_formats or choice.weight not in expressed
+        if choice.weight not in target.weight_formats
+        or not (choice.weight in expressed or formats.get(choice.weight).block)
     ]
     if faults:
         raise ExportError("no Q/DQ pair expresses this: " + "; ".join(faults[:8]), "plan with integer formats")

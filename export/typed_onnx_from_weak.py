@@ -16,8 +16,9 @@ from onnx import helper, numpy_helper
 from edge_mpq.errors import ExportError
 from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.target import Target
+from export import newer_opset_of_onnx
 from export.lint.editing import tidy, unused
-from export.lint.reading import DEQUANTIZE, QUANTIZE, WEIGHTED, Reading, attribute, every_node, opset_of
+from export.lint.reading import DEQUANTIZE, QUANTIZE, WEIGHTED, Reading, attribute
 from export.types_from_plan import (
     ARRAYS,
     BRAIN,
@@ -34,9 +35,7 @@ from export.types_from_plan import (
 )
 
 # Opsets with scales in half precision, and with convolutions and pools in bf16.
-HALF_SCALES, BRAIN_LAYERS, OLDEST = 19, 22, 18
-# Operations that mean something else from an opset on.
-CHANGED = {"GridSample": 20, "DFT": 20, "GroupNormalization": 21}
+HALF_SCALES, BRAIN_LAYERS = 19, 22
 
 
 def typed(model: onnx.ModelProto, plan: PrecisionPlan, target: Target) -> onnx.ModelProto:
@@ -71,24 +70,12 @@ def typed(model: onnx.ModelProto, plan: PrecisionPlan, target: Target) -> onnx.M
 
 
 def raised(model: onnx.ModelProto, opset: int, target: Target) -> onnx.ModelProto:
-    """A copy of at least ``opset``, whose operations mean what they meant."""
-    before = opset_of(model)
-    raised = onnx.ModelProto()
-    raised.CopyFrom(model)
-    faults = {
-        node.op_type
-        for node in every_node(model.graph)
-        if before < CHANGED.get(node.op_type, 0) <= opset or any(item.HasField("g") for item in node.attribute)
-    }
-    if faults or before < OLDEST or opset > target.opset:
-        what = ", ".join(sorted(faults)) or f"a model of opset {before}"
-        raise ExportError(f"{what} cannot be typed in opset {opset}", "export with opset 18 and replace such nodes")
-    if before < opset:
-        others = [item for item in model.opset_import if item.domain not in ("", "ai.onnx")]
-        del raised.opset_import[:]
-        raised.opset_import.extend([helper.make_opsetid("", opset), *others])
-        raised.ir_version = max(raised.ir_version, helper.find_min_ir_version_for(list(raised.opset_import)))
-    return raised
+    """A copy of at least ``opset``, which must be one that ``target`` reads."""
+    if opset > target.opset:
+        raise ExportError(
+            f"opset {opset} is needed, and {target.name} reads up to {target.opset}", "plan for a newer board"
+        )
+    return newer_opset_of_onnx.raised(model, opset)
 
 
 def _store_constants(model: onnx.ModelProto) -> None:

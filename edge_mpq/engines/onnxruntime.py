@@ -23,7 +23,10 @@ from edge_mpq.records import engine as engine_record
 
 BACKEND = "onnxruntime"
 INTEGER_KERNELS = ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "ConvInteger", "MatMulInteger")
-WEIGHTED = INTEGER_KERNELS + ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+# Block-wise weights by float activations.
+BLOCKS = "MatMulNBits"
+FLOAT_KERNELS = ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+WEIGHTED = INTEGER_KERNELS + (BLOCKS,) + FLOAT_KERNELS
 # It stores float weights as int8, one scale a tensor, wherever their neighbours are integers: against the plan.
 UNWANTED_OPTIMIZERS = ("WeightBiasQuantization",)
 TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(float16)": "float16"}
@@ -97,10 +100,12 @@ def protos():
     return onnx
 
 
-def build(onnx_path, engine_path, target, plan=None, threads=1):
+def build(onnx_path, engine_path, target, plan=None, threads=1, accuracy_level=4):
     """Optimize the model at ``onnx_path`` for this processor; writes the engine and its card.
 
-    plan: what each layer was asked for, None for a float model.  Raises EngineError when the
+    plan: what each layer was asked for, None for a float model.  accuracy_level: how block-wise
+    weights are multiplied: 4 rounds activations to int8 block by block as they come, which is fast at
+    every width; 0 leaves them float, which is fast with 4 bits only.  Raises EngineError when the
     model does not load.
     """
     started = time.time()
@@ -113,6 +118,7 @@ def build(onnx_path, engine_path, target, plan=None, threads=1):
         optimized = os.path.join(folder, "engine.onnx")
         options = session_options(threads)
         options.optimized_model_filepath = optimized
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", str(accuracy_level))
         _session(onnx_path, options)
         data, got = named_after_layers(str(onnx_path), optimized)
     finally:
@@ -129,12 +135,15 @@ def build(onnx_path, engine_path, target, plan=None, threads=1):
         build_s=time.time() - started,
         asked=asked,
         got={name: short_name(name, kind, asked) for name, kind in got.items()},
+        settings={"accuracy_level": str(accuracy_level)} if BLOCKS in got.values() else {},
     )
     return base.keep(engine_path, data, card)
 
 
 def short_name(layer, kind, asked):
     """The short name of what ran: an integer kernel runs the asked width (narrow codes travel in int8)."""
+    if kind == BLOCKS:
+        return asked.get(layer, BLOCKS)
     if kind not in INTEGER_KERNELS:
         return "fp32"
     wanted = asked.get(layer, "w8a8")

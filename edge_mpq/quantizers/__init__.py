@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from edge_mpq import door
+from edge_mpq.quantizers import affine, blocks
 from edge_mpq.records.formats import Format
 
 
@@ -38,4 +39,12 @@ def get(name: str) -> Quantizer:
 @functools.cache
 def for_format(form: Format) -> Quantizer:
     """The grid that a number format means by itself."""
-    return get("floating" if form.is_float else "affine")
+    return get("floating" if form.is_float else "blocks" if form.block else "affine")
+
+
+def of_weight(form: Format, weight: torch.Tensor, axis: int) -> nn.Module:
+    """The grid of ``form`` over the least and greatest of a weight, by block or by channel of ``axis``."""
+    method = for_format(form)
+    if form.block:
+        return method.quantizer(form, *blocks.weight_range(weight, form.block), True, axis)
+    return method.quantizer(form, *affine.weight_range(weight, axis), True, axis)

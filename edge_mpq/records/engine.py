@@ -12,6 +12,7 @@ class EngineCard(NamedTuple):
     versions: what built it (``onnxruntime``, ``tensorrt``, ``cuda`` ...).
     device: the processor it was built on; an engine does not move to another.
     asked, got: layer -> format short name (``w8a8``, ``fp32``) planned and read back.
+    settings: of the build, where they change what is computed (``accuracy_level``).
     """
 
     backend: str
@@ -24,6 +25,7 @@ class EngineCard(NamedTuple):
     build_s: float
     asked: Dict[str, str]
     got: Dict[str, str]
+    settings: Dict[str, str] = {}
 
     def mismatches(self):
         """[(layer, asked, got)] where the engine did not run what the plan asked."""
@@ -53,6 +55,7 @@ def load(path):
         build_s=fields.take("build_s", float),
         asked=fields.take("asked", dict),
         got=fields.take("got", dict),
+        settings=fields.take("settings", dict, {}),
     )
     fields.done()
     return card

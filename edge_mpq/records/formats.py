@@ -4,7 +4,10 @@ A plan names a format for the weights and one for the activations of each layer.
 ``int8`` says eight bits of integer; whether they are stored as uint8 with a zero
 point or symmetric int8 is the target's scheme (records/target.py).  ``fp8`` is E4M3 and
 ``fp4`` E2M1; other small floats say in their names how many bits are exponent and mantissa.
+``int4b32`` are block-wise weights, one scale for every 32 inputs of an output; ``uint4b32`` have a
+zero point a block as well.
 """
+import re
 from typing import NamedTuple
 
 from edge_mpq.errors import PlanError
@@ -15,7 +18,9 @@ class Format(NamedTuple):
 
     bits: nominal width.  container_bits: width of the smallest tensor type that
     engines store it in (3 bits travel in int4, 5 to 7 in int8 or fp8).  largest: greatest
-    finite magnitude in units of the scale for integers, of 1.0 for floats.
+    finite magnitude in units of the scale for integers, of 1.0 for floats.  block: how many
+    consecutive inputs of one output share a scale, 0 where channels or tensors do.  unsigned:
+    blocks have a zero point too.
     """
 
     name: str
@@ -23,6 +28,8 @@ class Format(NamedTuple):
     container_bits: int
     is_float: bool
     largest: float
+    block: int = 0
+    unsigned: bool = False
 
 
 def _integer(bits):
@@ -48,8 +55,33 @@ FORMATS = {
 }
 
 
+# Blocks that some engine or publication knows; sums of blocks of 16 are the finest a kernel takes.
+BLOCKS = (16, 32, 64, 128)
+_BLOCKED = re.compile(r"(u?)int([2348])b({})".format("|".join(map(str, BLOCKS))))
+
+
+def is_known(name):
+    """Whether ``name`` is a number format."""
+    return name in FORMATS or _BLOCKED.fullmatch(name) is not None
+
+
+def shown(names):
+    """A list of formats for a message: block-wise ones, of which there are many, as one word."""
+    plain = [name for name in names if name in FORMATS]
+    return ", ".join(plain + ["block-wise integers"] * (len(plain) < len(names)))
+
+
 def get(name):
     """The :class:`Format` called ``name``; PlanError when there is none."""
-    if name not in FORMATS:
-        raise PlanError("there is no number format {!r}".format(name), "known: " + ", ".join(FORMATS))
-    return FORMATS[name]
+    if name in FORMATS:
+        return FORMATS[name]
+    found = _BLOCKED.fullmatch(name)
+    if found is None:
+        raise PlanError(
+            "there is no number format {!r}".format(name),
+            "known: " + ", ".join(FORMATS) + ", and block-wise ones like int4b32 and uint4b32",
+        )
+    unsigned, (bits, block) = bool(found.group(1)), (int(text) for text in found.groups()[1:])
+    plain = _integer(bits)
+    largest = float(2 ** bits - 1) if unsigned else plain.largest
+    return plain._replace(name=name, largest=largest, block=block, unsigned=unsigned)

@@ -56,12 +56,11 @@ class PrecisionPlan(NamedTuple):
                 ("weights", choice.weight, target.weight_formats),
                 ("activations", choice.activation, target.activation_formats),
             ):
-                if asked not in formats.FORMATS:
+                if not formats.is_known(asked):
                     faults.append("layer {!r} asks for unknown format {!r}".format(name, asked))
                 elif asked not in runs:
-                    faults.append(
-                        "layer {!r} asks for {} {}, {} runs {}".format(name, asked, role, target.name, ", ".join(runs))
-                    )
+                    there = formats.shown(runs)
+                    faults.append("layer {!r} asks for {} {}, {} runs {}".format(name, asked, role, target.name, there))
         first: Dict[str, str] = {}
         for layer in layers:
             if layer.tie is None or layer.name not in self.choices:
@@ -142,8 +141,10 @@ def from_fields(fields):
 
 def describe(choice):
     # type: (Choice) -> str
-    """The short name of a choice: ``w4a8``, ``fp16``, ``w8a8``; used on strips and tables."""
+    """The short name of a choice: ``w4a8``, ``fp16``, ``w4b32``; used on strips and tables."""
     weight, activation = formats.get(choice.weight), formats.get(choice.activation)
+    if weight.block and choice.activation == "fp32":
+        return "{}{}b{}".format("u" if weight.unsigned else "w", weight.bits, weight.block)
     if choice.weight == choice.activation and weight.is_float:
         return weight.name
     return "w{}a{}".format(weight.bits, activation.bits)

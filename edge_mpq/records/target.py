@@ -7,6 +7,7 @@ roofline predicts the right order, not the right digit.
 from typing import Dict, NamedTuple, Tuple
 
 from edge_mpq.errors import TargetError
+from edge_mpq.records.formats import BLOCKS
 
 
 class Scheme(NamedTuple):
@@ -60,6 +61,15 @@ _INT8 = ("fp32", "fp16", "int8")
 # On a board whose smallest weight container is int8, 2- to 7-bit weights run at the
 # speed of int8 and save nothing at run time; they shrink the file once compressed.
 _NARROW = ("int7", "int6", "int5", "int4", "int3", "int2")
+# Blocks of weights that a matrix multiplies by floats: what MatMulNBits of ONNX Runtime takes, and TensorRT from 10.
+_RUNTIME_BLOCKS = tuple(
+    "{}int{}b{}".format(sign, bits, block)
+    for bits in (8, 4, 2) for sign in ("", "u") for block in (32, 64, 128) if (sign, bits) != ("u", 8)
+)  # fmt: skip
+_TENSORRT_BLOCKS = ("int4b64", "int4b128")
+_EVERY_BLOCK = tuple(
+    "{}int{}b{}".format(sign, bits, block) for bits in (8, 4, 3, 2) for sign in ("", "u") for block in BLOCKS
+)
 _FLOATS = ("fp32", "fp16", "bf16", "fp8", "fp8_e5m2", "fp7_e3m3", "fp6_e3m2", "fp6_e2m3", "fp5_e2m2", "fp4")
 _UINT8 = Scheme("uint8", "outputs", "integer")
 _SYMMETRIC = Scheme("int8", "inputs", "float")
@@ -67,7 +77,8 @@ _SYMMETRIC = Scheme("int8", "inputs", "float")
 
 def _jetson(name, title, formats, opset, memory, peaks, bandwidth, tensorrt, capability, launch=10.0, dialect="weak"):
     return Target(
-        name=name, title=title, backend="tensorrt", weight_formats=formats, activation_formats=formats,
+        name=name, title=title, backend="tensorrt", activation_formats=formats,
+        weight_formats=formats + (_TENSORRT_BLOCKS if tensorrt >= (10,) else ()),
         scheme=_SYMMETRIC, opset=opset, memory_gib=memory, peak_tops=peaks, bandwidth_gbs=bandwidth,
         launch_us=launch, tensorrt=tensorrt, compute_capability=capability, dialect=dialect,
     )  # fmt: skip
@@ -95,13 +106,13 @@ _ROWS = [
             {"fp32": 30.3, "fp16": 121, "bf16": 121, "int8": 242, "fp8": 242}, 300, (11, 0, 0), "8.9",
             launch=5.0, dialect="typed"),
     Target("cpu-x86-vnni", "x86 CPU with VNNI, ONNX Runtime", "onnxruntime",
-           ("fp32", "int8") + _NARROW, ("fp32", "int8"), _UINT8, 20, 4,
+           ("fp32", "int8") + _NARROW + _RUNTIME_BLOCKS, ("fp32", "int8"), _UINT8, 20, 4,
            {"fp32": 0.08, "int8": 0.24}, 20, 2.0, efficiency=0.6),
     Target("cpu-arm64", "64-bit Arm CPU, ONNX Runtime", "onnxruntime",
-           ("fp32", "int8") + _NARROW, ("fp32", "int8"), _UINT8, 20, 4,
+           ("fp32", "int8") + _NARROW + _RUNTIME_BLOCKS, ("fp32", "int8"), _UINT8, 20, 4,
            {"fp32": 0.03, "int8": 0.09}, 10, 4.0, efficiency=0.5),
     Target("simulation", "any format, simulated in PyTorch; nothing is deployed", "simulation",
-           _FLOATS + ("int8",) + _NARROW, _FLOATS + ("int8",) + _NARROW, _UINT8, 20, 64,
+           _FLOATS + ("int8",) + _NARROW + _EVERY_BLOCK, _FLOATS + ("int8",) + _NARROW, _UINT8, 20, 64,
            {"fp32": 1, "fp16": 2, "bf16": 2, "fp8": 4, "fp8_e5m2": 4, "fp7_e3m3": 4, "fp6_e3m2": 4, "fp6_e2m3": 4,
             "fp5_e2m2": 4, "fp4": 8, "int8": 4, "int7": 4, "int6": 4, "int5": 4, "int4": 8, "int3": 8, "int2": 16},
            100, 0.0),

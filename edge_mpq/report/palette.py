@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from edge_mpq.records.formats import FORMATS
 
-_SHORT = re.compile(r"w(\d+)a(\d+)")
+_SHORT = re.compile(r"[wu](\d+)[ab](\d+)")
 _WIDE = {32: "fp32", 16: "fp16"}
 
 

@@ -18,6 +18,7 @@ from edge_mpq import simulation
 from edge_mpq.hessians import groups_of, rows_of, second_moments
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizers.affine import AffineQuantizer
+from edge_mpq.quantizers.blocks import BlockQuantizer
 
 MOST_BITS = 6
 DAMPING = 0.01
@@ -32,7 +33,7 @@ def apply(quantized: fx.GraphModule, graph: fx.GraphModule, batches: Iterable, p
     for name, node in progress(layers.items(), "rounding with feedback"):
         grid = simulation.weight_quantizer(quantized, name)
         path = str(node.args[1].target)
-        assert isinstance(grid, AffineQuantizer)
+        assert isinstance(grid, AffineQuantizer | BlockQuantizer)
         weight = ir.attribute(quantized, path).detach()
         ir.set_parameter(quantized, path, rounded(weight, moments[name], grid, groups_of(node)))
 
@@ -40,24 +41,51 @@ def apply(quantized: fx.GraphModule, graph: fx.GraphModule, batches: Iterable, p
 def is_narrow(quantized: fx.GraphModule, name: str, node: fx.Node) -> bool:
     """Whether a layer has few bits and a form whose inputs :mod:`edge_mpq.hessians` knows."""
     grid = simulation.weight_quantizer(quantized, name)
+    if not isinstance(grid, AffineQuantizer | BlockQuantizer):
+        return False
     plain = ir.WEIGHTED[node.target] in ("linear", "conv2d") and node.target != ir.aten.conv2d.padding
-    return isinstance(grid, AffineQuantizer) and grid.bits <= MOST_BITS and plain
+    return plain and int(torch.as_tensor(grid.bits).max()) <= MOST_BITS
 
 
 @torch.no_grad()
-def rounded(weight: torch.Tensor, moment: torch.Tensor, grid: AffineQuantizer, groups: int = 1) -> torch.Tensor:
-    """``weight`` [K, C/G, ...] on the grid of its channels (axis 0), least in error under H ``moment`` [G, C, C]."""
+def rounded(
+    weight: torch.Tensor, moment: torch.Tensor, grid: AffineQuantizer | BlockQuantizer, groups: int = 1
+) -> torch.Tensor:
+    """``weight`` [K, C/G, ...] on the grid of its channels (axis 0) or blocks, least in error under H ``moment``.
+
+    moment: [G, C, C].
+    """
     rows = rows_of(weight, groups).clone()
-    scale = grid.scale.view(groups, -1, 1)
     diagonal = torch.diagonal(moment, dim1=1, dim2=2)
     order = diagonal.sum(0).argsort(descending=True)
+    points = _Points(grid, groups, rows.shape[2], order)
     rows, hessian = rows[:, :, order], damped(moment[:, order][:, :, order])
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
     factor = torch.linalg.cholesky(inverse, upper=True).float()
-    codes = _codes(rows.numpy(), scale.numpy(), factor.numpy(), grid.lowest, grid.highest)
     back = torch.empty_like(rows)
-    back[:, :, order] = torch.from_numpy(codes) * scale
+    back[:, :, order] = torch.from_numpy(_on_grid(rows.numpy(), points, factor.numpy()))
     return back.reshape(weight.shape)
+
+
+class _Points:
+    """The grid of each column of rows [G, K/G, C], in the order ``order`` of columns."""
+
+    def __init__(self, grid: AffineQuantizer | BlockQuantizer, groups: int, columns: int, order: torch.Tensor):
+        if isinstance(grid, BlockQuantizer):
+            lowest, highest = (bound.repeat_interleave(grid.block)[order] for bound in grid.bounds())
+            scale, zero = (part.repeat_interleave(grid.block, 1)[None, :, order] for part in (grid.scale, grid.zero))
+        else:
+            lowest, highest = (torch.full((columns,), float(bound)) for bound in (grid.lowest, grid.highest))
+            scale = grid.scale.view(groups, -1, 1).expand(-1, -1, columns)
+            zero = torch.zeros(1, 1, columns)
+        self.lowest, self.highest = lowest.numpy(), highest.numpy()
+        self.scale, self.zero = scale.numpy(), zero.float().numpy()
+
+    def nearest(self, values: np.ndarray, column: int) -> np.ndarray:
+        """The points nearest to ``values`` [G, K/G, 1] of one column."""
+        scale, zero = self.scale[:, :, column : column + 1], self.zero[:, :, column : column + 1]
+        codes = np.clip(np.rint(values / scale) + zero, self.lowest[column], self.highest[column])
+        return (codes - zero) * scale
 
 
 def damped(moment: torch.Tensor) -> torch.Tensor:
@@ -67,16 +95,15 @@ def damped(moment: torch.Tensor) -> torch.Tensor:
     return hessian + DAMPING * mean.view(-1, 1, 1) * torch.eye(hessian.shape[1], dtype=hessian.dtype)
 
 
-def _codes(rows: np.ndarray, scale: np.ndarray, factor: np.ndarray, lowest: int, highest: int) -> np.ndarray:
-    """The code of every weight of ``rows`` [G, K/G, C], which it uses up.
+def _on_grid(rows: np.ndarray, points: _Points, factor: np.ndarray) -> np.ndarray:
+    """The point of every weight of ``rows`` [G, K/G, C], which it uses up.
 
     In numpy: thousands of steps on small arrays, where torch would wake its threads for each.
     """
-    codes = np.empty_like(rows)
+    chosen = np.empty_like(rows)
     for column in range(rows.shape[2]):
         current = rows[:, :, column : column + 1]
-        chosen = np.clip(np.rint(current / scale), lowest, highest)
-        error = (current - chosen * scale) / factor[:, column : column + 1, column : column + 1]
-        codes[:, :, column : column + 1] = chosen
+        chosen[:, :, column : column + 1] = points.nearest(current, column)
+        error = (current - chosen[:, :, column : column + 1]) / factor[:, column : column + 1, column : column + 1]
         rows[:, :, column + 1 :] -= error * factor[:, column : column + 1, column + 1 :]
-    return codes
+    return chosen

@@ -13,7 +13,6 @@ from edge_mpq.cost import Menu, Pair
 from edge_mpq.errors import CalibrationError
 from edge_mpq.partial import PartialRun
 from edge_mpq.progress import Progress
-from edge_mpq.quantizers.affine import weight_range
 from edge_mpq.records import formats
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
@@ -23,10 +22,10 @@ Divergence = Callable[[torch.Tensor, torch.Tensor], float]
 
 
 def rounded_weight(graph: fx.GraphModule, node: fx.Node, form_name: str) -> torch.Tensor:
-    """The weight of a layer node rounded to a format, per output channel."""
+    """The weight of a layer node rounded to a format, per output channel or block."""
     weight = ir.attribute(graph, str(node.args[1].target)).detach()
     form, axis = formats.get(form_name), weight_axis(ir.WEIGHTED[node.target])
-    return quantizers.for_format(form).quantizer(form, *weight_range(weight, axis), True, axis)(weight)
+    return quantizers.of_weight(form, weight, axis)(weight)
 
 
 def input_rounder(node: fx.Node, form_name: str, ranges: RangeTable, target: Target) -> nn.Module:

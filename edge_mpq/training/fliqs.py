@@ -24,7 +24,6 @@ from edge_mpq.cost import Menu, Pair
 from edge_mpq.partial import PartialRun
 from edge_mpq.placement import every_tensor, points_of
 from edge_mpq.progress import Progress, silent
-from edge_mpq.quantizers.affine import weight_range
 from edge_mpq.records import formats
 from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
@@ -114,7 +113,7 @@ class Switching(nn.Module):
 
     def _rounded(self, node: fx.Node, weight: torch.Tensor) -> torch.Tensor:
         form, axis = formats.get(self.choices[self.layers[node]][0]), simulation.weight_axis(ir.WEIGHTED[node.target])
-        return quantizers.for_format(form).quantizer(form, *weight_range(weight, axis), True, axis)(weight)
+        return quantizers.of_weight(form, weight, axis)(weight)
 
 
 class _Search:

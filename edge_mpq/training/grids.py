@@ -5,7 +5,7 @@ from torch import nn
 
 from edge_mpq import quantizers
 from edge_mpq.quantizers import affine, lsq
-from edge_mpq.quantizers.affine import AffineQuantizer, weight_range
+from edge_mpq.quantizers.affine import AffineQuantizer
 from edge_mpq.records.formats import Format
 
 # The share that a step's extremes have in a moving range.
@@ -36,8 +36,7 @@ class FloatWeightGrid(nn.Module):
         self.form, self.axis = form, axis
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        bounds = weight_range(weight, self.axis)
-        return quantizers.for_format(self.form).quantizer(self.form, *bounds, True, self.axis)(weight)
+        return quantizers.of_weight(self.form, weight, self.axis)(weight)
 
 
 def weight_grid(form: Format, weight: torch.Tensor, axis: int) -> nn.Module:

@@ -26,7 +26,6 @@ from edge_mpq import graph as ir
 from edge_mpq import observers, quantizers
 from edge_mpq.errors import CalibrationError
 from edge_mpq.progress import Progress, silent
-from edge_mpq.quantizers.affine import weight_range
 from edge_mpq.records import formats
 from edge_mpq.records.target import Target
 from edge_mpq.simulation import weight_axis
@@ -160,7 +159,7 @@ def _error(
         observer.see(torch.stack([known.low - shift, known.high - shift]) / scale)
     low, high = (torch.tensor([end]) for end in observer.range())
     scaled, axis = scaled_inputs(weight, scale, node), weight_axis(ir.WEIGHTED[node.target])
-    rounded = quantizers.for_format(form).quantizer(form, *weight_range(scaled, axis), True, axis)(scaled)
+    rounded = quantizers.of_weight(form, scaled, axis)(scaled)
     moved = fresh.values - shift.view(along)
     read = quantizers.for_format(form).quantizer(form, low, high, symmetric, None)(moved / scale.view(along))
     rest = node.args[3:]

@@ -7,7 +7,7 @@ from onnx import TensorProto
 
 from edge_mpq.records.target import Target
 from export.lint.finding import Found, Rule
-from export.lint.reading import DEQUANTIZE, QUANTIZE, WEIGHTED, Reading, name_of
+from export.lint.reading import DEQUANTIZE, QUANTIZE, WEIGHTED, Reading, attribute, name_of
 
 FUSIONS = "ONNX Runtime, QDQ rewrites of the CPU provider; tests/export/test_lint.py asks it"
 
@@ -52,7 +52,27 @@ def _unfused(reading: Reading, target: Target) -> Iterator[Found]:
                 yield name, what, "store the bias as int32 behind DQ, of scale input x weight"
 
 
+def _two_bits(reading: Reading, target: Target) -> Iterator[Found]:
+    for node in reading.of("MatMul"):
+        weight = reading.writer.get(node.input[1])
+        if weight is None or weight.op_type != DEQUANTIZE or not attribute(weight, "block_size", 0):
+            continue
+        stored = reading.protos.get(weight.input[0])
+        if stored is not None and stored.data_type in (TensorProto.INT2, TensorProto.UINT2) and stored.dims[1] % 4:
+            what = f"two-bit weights of {stored.dims[1]} outputs, no multiple of four, give wrong products once fused"
+            yield name_of(node), what, "store them in four bits"
+
+
 RULES = [
+    Rule(
+        "two-bit-outputs",
+        "wrong",
+        "Block-wise weights of two bits have a multiple of four outputs.",
+        "ONNX Runtime 1.32",
+        _runtime,
+        _two_bits,
+        "tests/export/test_blocks.py asks it",
+    ),
     Rule(
         "signed-activations",
         "slow",

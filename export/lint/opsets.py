@@ -7,15 +7,22 @@ import onnx
 from edge_mpq.records.target import Target
 from export.lint.finding import Found, Rule, before, tensorrt, version_text
 from export.lint.operators import INSTEAD, INTEGER, SINCE
-from export.lint.reading import Reading, attribute, every_node, name_of
+from export.lint.reading import DEQUANTIZE, Reading, attribute, every_node, name_of
 from export.older_opset_of_onnx import REDUCTIONS
 
 MATRIX = "onnx-tensorrt, docs/operators.md of the release"
+BLOCKED_OPSET = 21
 OWN_DOMAINS = ("", "ai.onnx", "trt.plugins")
 
 
+def _ceiling(reading: Reading, target: Target) -> int:
+    """The target's opset; blocks of INT4 need opset 21, whose DequantizeLinear TensorRT 10 reads among older nodes."""
+    blocked = any(attribute(node, "block_size", 0) for node in reading.of(DEQUANTIZE))
+    return max(target.opset, BLOCKED_OPSET) if blocked and target.tensorrt >= (10,) else target.opset
+
+
 def _opset(reading: Reading, target: Target) -> Iterator[Found]:
-    if reading.opset > target.opset:
+    if reading.opset > _ceiling(reading, target):
         version = version_text(target.tensorrt)
         what = f"opset {reading.opset}; TensorRT {version} reads up to {target.opset} and does not refuse a newer one"
         yield "", what, f"export with opset {target.opset}"

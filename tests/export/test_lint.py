@@ -24,7 +24,7 @@ from tests.export import exported, faults, faults_of_grids, faults_of_models, pl
 
 assert faults_of_models and faults_of_grids  # imported for what they enter
 PLANTED = faults.PLANTED
-OF_CPU = {"signed-activations", "unfused-layer"}
+OF_CPU = {"signed-activations", "two-bit-outputs", "unfused-layer"}
 # The toys' convolutions of 6 to 12 channels are what this rule is about.
 SMALL = "small-convolution"
 

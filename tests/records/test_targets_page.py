@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_mpq.records import target
+from edge_mpq.records import formats, target
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "targets.md").read_text(encoding="utf-8")
 ROWS = [
@@ -17,8 +17,18 @@ RUNS = {cells[0].strip("`"): cells[1:] for cells in ROWS if len(cells) == 8}
 FIGURES = {cells[0].strip("`"): cells[1:] for cells in ROWS if len(cells) == 7}
 
 
+# What the words of the page for many formats at once stand for.
+WORDS = {
+    "int7-int2": [f"int{bits}" for bits in range(7, 1, -1)],
+    "blocks": [f"{kind}b{block}" for kind in ("int8", "int4", "uint4", "int2", "uint2") for block in (32, 64, 128)],
+    "every-block": [
+        f"{sign}int{bits}b{block}" for sign in ("", "u") for bits in (8, 4, 3, 2) for block in formats.BLOCKS
+    ],
+}
+
+
 def _formats(cell: str) -> set[str]:
-    return set(cell.replace("int7-int2", "int7 int6 int5 int4 int3 int2").split())
+    return {name for word in cell.split() for name in WORDS.get(word, [word])}
 
 
 def test_both_tables_have_every_target_in_order() -> None:
