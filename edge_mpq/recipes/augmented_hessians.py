@@ -6,10 +6,10 @@ on data the search never saw.  Under other budgets the shortest stretch that mee
 nothing is tried.  A reconstruction: of the paper only the abstract could be read.
 """
 
-from edge_mpq.planning import plan
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
+from edge_mpq.recipes._planned import planned
 
 PAPER = (
     "Schaefer et al., Augmenting Hessians with Inter-Layer Dependencies for Mixed-Precision "
@@ -19,17 +19,6 @@ PAPER = (
 
 def run(task: Task, progress: Progress = silent) -> Outcome:
     """The recipe; see the family's contract."""
-    made = plan(
-        task.graph,
-        task.example,
-        task.calibration,
-        task.target,
-        task.budget,
-        sensitivity="hessian_pairs",
-        allocator="bisection",
-        formats=task.formats,
-        validation=task.validation,
-        progress=progress,
-    )
-    quantized, ranges = quantize(task.graph, made, task.calibration, progress=progress)
-    return Outcome(made, task.graph, quantized, ranges, evaluations=int(made.predicted.get("trials", 0)))
+    graph, ranges, made, trials = planned(task, progress, sensitivity="hessian_pairs", allocator="bisection")
+    quantized, _ = quantize(graph, made, task.calibration, ranges=ranges, progress=progress)
+    return Outcome(made, graph, quantized, ranges, trials)

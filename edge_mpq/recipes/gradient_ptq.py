@@ -5,12 +5,10 @@ arXiv 2308.07662, of which only the abstract could be read: the parts are those 
 reconstruction (sensitivity/importance, allocators/reverse_waterfilling, rounding/learned).
 """
 
-from edge_mpq.calibration import ranges_of
-from edge_mpq.placement import every_tensor
-from edge_mpq.planning import plan
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
+from edge_mpq.recipes._planned import planned
 from edge_mpq.reconstruction import Options
 from edge_mpq.rounding.learned import Rule
 
@@ -19,21 +17,9 @@ PAPER = "Yvinec, Dapogny, Bailly: Gradient-Based Post-Training Quantization, arX
 
 def run(task: Task, progress: Progress = silent) -> Outcome:
     """The recipe; see the family's contract."""
-    symmetric = task.target.scheme.activation == "int8"
-    ranges = ranges_of(task.graph, every_tensor(task.graph), task.calibration, "mse", symmetric, progress)
-    made = plan(
-        task.graph,
-        task.example,
-        task.calibration,
-        task.target,
-        task.budget,
-        sensitivity="importance",
-        allocator="reverse_waterfilling",
-        formats=task.formats,
-        validation=task.validation,
-        ranges=ranges,
-        progress=progress,
+    graph, ranges, made, trials = planned(
+        task, progress, sensitivity="importance", allocator="reverse_waterfilling"
     )
     rule = Rule(Options(seed=task.seed))
-    quantized, _ = quantize(task.graph, made, task.calibration, rounding=rule, ranges=ranges, progress=progress)
-    return Outcome(made, task.graph, quantized, ranges)
+    quantized, _ = quantize(graph, made, task.calibration, rounding=rule, ranges=ranges, progress=progress)
+    return Outcome(made, graph, quantized, ranges, trials)

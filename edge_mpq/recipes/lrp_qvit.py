@@ -7,13 +7,10 @@ Its logarithmic grid for what softmax writes is left out: no engine runs one.  B
 are simulated; what deploys are those that the target stores.
 """
 
-from edge_mpq.calibration import ranges_of
-from edge_mpq.placement import every_tensor
-from edge_mpq.planning import plan
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
-from edge_mpq.transforms import apply_all
+from edge_mpq.recipes._planned import planned
 
 PAPER = (
     "N. Ranjan, A. Savakis, LRP-QViT: Mixed-Precision Vision Transformer Quantization via Layer-wise "
@@ -23,21 +20,6 @@ PAPER = (
 
 def run(task: Task, progress: Progress = silent) -> Outcome:
     """Clip, score by relevance, the plan of least total harm, rounding to nearest; see the family's contract."""
-    graph = apply_all(["channel_clip"], task.graph, task.calibration, task.target, progress)
-    symmetric = task.target.scheme.activation == "int8"
-    ranges = ranges_of(graph, every_tensor(graph), task.calibration, "mse", symmetric, progress)
-    made = plan(
-        graph,
-        task.example,
-        task.calibration,
-        task.target,
-        task.budget,
-        "relevance",
-        formats=task.formats,
-        validation=task.validation,
-        ranges=ranges,
-        transforms=["channel_clip"],
-        progress=progress,
-    )
+    graph, ranges, made, trials = planned(task, progress, ["channel_clip"], sensitivity="relevance")
     quantized, _ = quantize(graph, made, task.calibration, rounding="nearest", ranges=ranges, progress=progress)
-    return Outcome(made, graph, quantized, ranges)
+    return Outcome(made, graph, quantized, ranges, trials)

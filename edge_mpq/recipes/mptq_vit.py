@@ -9,56 +9,37 @@ without it a Sub and Mul behind GELU, where it pays, centres what a symmetric gr
 import torch
 from torch import fx
 
-from edge_mpq import bias_correction, transforms
+from edge_mpq import bias_correction
 from edge_mpq import graph as ir
-from edge_mpq.calibration import few, inputs_of, ranges_of
+from edge_mpq.calibration import few, inputs_of
 from edge_mpq.partial import PartialRun
-from edge_mpq.placement import every_tensor
-from edge_mpq.planning import plan
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizers import twin_region
 from edge_mpq.quantizers.affine import AffineQuantizer
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
+from edge_mpq.recipes._planned import planned
 from edge_mpq.records import formats
 from edge_mpq.simulation import ACTIVATIONS, attribute_name
 from edge_mpq.transforms import shift_smooth
 
 PAPER = "Tai and Wu, MPTQ-ViT: Mixed-Precision Post-Training Quantization for Vision Transformer, arXiv 2401.14895"
-_REWRITES = ("shift_smooth",)
 
 
 def run(task: Task, progress: Progress = silent, twin: bool = False) -> Outcome:
     """The recipe; see the family's contract.  ``twin`` rounds what GELU writes on two regions, in simulation only."""
+    mine = None
     if twin:
-        rewrites: tuple[str, ...] = ()
-        graph = ir.copied(task.graph)
-        graph = shift_smooth.rewritten(graph, task.calibration, task.target, progress, inserts=False)
-    else:
-        rewrites = _REWRITES
-        graph = transforms.apply_all(rewrites, task.graph, task.calibration, task.target, progress)
-    symmetric = task.target.scheme.activation == "int8"
-    ranges = ranges_of(graph, every_tensor(graph), task.calibration, "mse", symmetric, progress)
-    made = plan(
-        graph,
-        task.example,
-        task.calibration,
-        task.target,
-        task.budget,
-        sensitivity="kl",
-        allocator="greedy_mp",
-        formats=task.formats,
-        validation=task.validation,
-        ranges=ranges,
-        transforms=rewrites,
-        progress=progress,
-    )
+        mine = ir.copied(task.graph)
+        mine = shift_smooth.rewritten(mine, task.calibration, task.target, progress, inserts=False)
+    rewrites = () if twin else ("shift_smooth",)
+    graph, ranges, made, trials = planned(task, progress, rewrites, mine, sensitivity="kl", allocator="greedy_mp")
     quantized, _ = quantize(graph, made, task.calibration, rounding="nearest", ranges=ranges, progress=progress)
     count = in_two_regions(quantized, graph, few(task.calibration), progress) if twin else 0
     if count:
         bias_correction.correct(quantized, graph, task.calibration, progress)
     note = f"{count} tensors behind GELU are rounded on two regions, which no engine does" if count else ""
-    return Outcome(made, graph, quantized, ranges, int(made.predicted.get("trials", 0)), not count, note)
+    return Outcome(made, graph, quantized, ranges, trials, not count, note)
 
 
 @torch.no_grad()

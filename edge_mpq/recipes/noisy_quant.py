@@ -12,13 +12,11 @@ from torch import fx
 
 from edge_mpq import graph as ir
 from edge_mpq import simulation
-from edge_mpq.calibration import ranges_of
-from edge_mpq.placement import every_tensor
-from edge_mpq.planning import plan
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
-from edge_mpq.transforms import apply_all, noisy_bias
+from edge_mpq.recipes._planned import planned
+from edge_mpq.transforms import noisy_bias
 
 PAPER = (
     "Y. Liu, H. Yang, Z. Dong, K. Keutzer, L. Du, S. Zhang, NoisyQuant: Noisy Bias-Enhanced Post-Training "
@@ -44,21 +42,6 @@ class TakenBack:
 
 def run(task: Task, progress: Progress = silent) -> Outcome:
     """Noise, the default's plan, nearest rounding; see the family's contract."""
-    wanted = ["noisy_bias"]
-    graph = apply_all(wanted, task.graph, task.calibration, task.target, progress)
-    symmetric = task.target.scheme.activation == "int8"
-    ranges = ranges_of(graph, every_tensor(graph), task.calibration, "mse", symmetric, progress)
-    made = plan(
-        graph,
-        task.example,
-        task.calibration,
-        task.target,
-        task.budget,
-        formats=task.formats,
-        validation=task.validation,
-        ranges=ranges,
-        transforms=wanted,
-        progress=progress,
-    )
+    graph, ranges, made, trials = planned(task, progress, ["noisy_bias"])
     quantized, _ = quantize(graph, made, task.calibration, rounding=TakenBack(), ranges=ranges, progress=progress)
-    return Outcome(made, graph, quantized, ranges)
+    return Outcome(made, graph, quantized, ranges, trials)

@@ -20,7 +20,7 @@ from edge_mpq.drop import share_right
 from edge_mpq.errors import PlanError
 from edge_mpq.layers import layers_of
 from edge_mpq.placement import every_tensor
-from edge_mpq.planning import cost_tables
+from edge_mpq.planning import cost_tables, ties_of
 from edge_mpq.progress import Progress, silent
 from edge_mpq.recipes import Outcome, Task
 from edge_mpq.records import formats as forms
@@ -98,11 +98,7 @@ def plans_of(
     layers, wanted = layers_of(graph), budgets.parse(budget)
     menu = menus.menu_of(layers, target, formats)
     limits = budgets.limits(wanted, layers, cost_tables(layers, menu, target))
-    groups: dict[str, list[str]] = {}
-    for layer in layers:
-        if layer.tie is not None:
-            groups.setdefault(layer.tie, []).append(layer.name)
-    ties = list(groups.values())
+    ties = ties_of(layers)
     base = _base(menu, limits, ties, str(wanted), target)
 
     def made(chosen: dict[str, Pair], why: dict[str, str]) -> PrecisionPlan:

@@ -10,13 +10,11 @@ GPU matrix work runs in half precision, whose eleven bits hold codes of eight, a
 import torch
 
 from edge_mpq import graph as ir
-from edge_mpq.calibration import ranges_of
 from edge_mpq.errors import PlanError
-from edge_mpq.placement import every_tensor
-from edge_mpq.planning import plan
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
+from edge_mpq.recipes._planned import planned
 from edge_mpq.training import qat
 
 PAPER = (
@@ -31,21 +29,9 @@ def run(task: Task, progress: Progress = silent) -> Outcome:
     """The recipe; see the family's contract.  PlanError for a task without labelled pictures to train on."""
     if task.training is None:
         raise PlanError("the wildfire recipe trains, and there is no labelled picture", "give training pictures")
-    symmetric = task.target.scheme.activation == "int8"
-    ranges = ranges_of(task.graph, every_tensor(task.graph), task.calibration, "mse", symmetric, progress)
-    made = plan(
-        task.graph,
-        task.example,
-        task.calibration,
-        task.target,
-        task.budget,
-        formats=task.formats,
-        validation=task.validation,
-        ranges=ranges,
-        progress=progress,
-    )
-    rounded, _ = quantize(task.graph, made, task.calibration, ranges=ranges, progress=progress)
-    start, state = ir.copied(task.graph), rounded.state_dict()
+    graph, ranges, made, trials = planned(task, progress)
+    rounded, _ = quantize(graph, made, task.calibration, ranges=ranges, progress=progress)
+    start, state = ir.copied(graph), rounded.state_dict()
     start.load_state_dict({name: state[name] for name in start.state_dict()})
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.random.fork_rng(devices=[]):
@@ -64,5 +50,4 @@ def run(task: Task, progress: Progress = silent) -> Outcome:
             distillation=DISTILLATION,
             precision="fp16" if device == "cuda" else "fp32",
         )
-    trials = int(made.predicted.get("trials", 0))
-    return Outcome(made, learned.graph, learned.model, learned.ranges, evaluations=trials)
+    return Outcome(made, learned.graph, learned.model, learned.ranges, trials)
