@@ -134,11 +134,16 @@ def _untie(module: fx.GraphModule, model: nn.Module) -> None:
             user.replace_input_with(node, own)
 
 
-def copied(graph: fx.GraphModule) -> fx.GraphModule:
-    """A traced graph of one's own: parameters, nodes and what is known of them."""
+def copied(graph: fx.GraphModule, shared: bool = False) -> fx.GraphModule:
+    """A traced graph of one's own: parameters, nodes and what is known of them.
+
+    shared: it reads the parameters and buffers of ``graph`` itself, at no cost in memory, until
+    :func:`set_parameter` gives it one of its own; changing them in place would change both.
+    """
+    known = (*graph.parameters(), *graph.buffers()) if shared else ()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, of copying its graphs
-        mine = fx.GraphModule(copy.deepcopy(graph), copy.deepcopy(graph.graph))
+        mine = fx.GraphModule(copy.deepcopy(graph, {id(value): value for value in known}), copy.deepcopy(graph.graph))
     mine.meta.update(graph.meta)
     return mine
 

@@ -40,9 +40,11 @@ def attribute_name(tensor: str) -> str:
 def simulate(graph: fx.GraphModule, plan: PrecisionPlan, target: Target, ranges: RangeTable) -> fx.GraphModule:
     """A copy of ``graph`` that rounds as ``plan`` says on ``target``.
 
+    What it does not round yet it shares: a rounding rule replaces one weight after the other
+    (edge_mpq.graph.set_parameter), so a second model is never held beside the first.
     Raises PlanError when ``ranges`` lacks a tensor that the plan rounds.
     """
-    model = ir.copied(graph)
+    model = ir.copied(graph, shared=True)
     model.add_module(WEIGHTS, nn.Module())
     model.add_module(ACTIVATIONS, nn.Module())
     points = points_of(graph, plan, target.scheme)

@@ -149,6 +149,26 @@ def test_the_graph_it_was_made_from_is_left_alone():
     assert ir.attribute(other, "stem.0.weight").abs().max() > 0
 
 
+def held(*graphs: fx.GraphModule) -> int:
+    """Bytes of all tensors of ``graphs``, each counted once."""
+    tensors = {value.data_ptr(): value for graph in graphs for value in (*graph.parameters(), *graph.buffers())}
+    return sum(value.numel() * value.element_size() for value in tensors.values())
+
+
+@every_toy
+def test_a_simulation_holds_grids_and_no_second_model(kind):
+    graph = toys.copied(toys.graph(kind))
+    quantized = simulation.simulate(graph, toys.planned(kind, UINT8), targets.get(UINT8), toys.ranges(kind))
+    grids = [value for name in (simulation.WEIGHTS, simulation.ACTIVATIONS)
+             for value in quantized.get_submodule(name).buffers()]  # fmt: skip
+    alone = sum(value.numel() * value.element_size() for value in grids)
+    assert held(graph, quantized) == held(graph) + alone
+    layer = toys.layers(kind)[0]
+    ir.set_parameter(quantized, f"{layer.name}.weight", toys.weight(quantized, layer.name) + 1)
+    assert held(graph, quantized) == held(graph) + alone + 4 * layer.weights
+    assert held(graph, ir.copied(graph)) == 2 * held(graph)  # what it would be without
+
+
 def test_a_missing_range_is_told_with_the_tensor():
     table = toys.ranges("residual")
     torn = table._replace(tensors={name: ends for name, ends in table.tensors.items() if not name.startswith("relu_")})
