@@ -31,6 +31,7 @@ from export import (
     hints_into_onnx,
     onnx_for_cpu,
     onnx_from_torch,
+    planes_into_onnx,
     qdq_into_onnx,
     typed_onnx_from_weak,
 )
@@ -65,6 +66,7 @@ def quantized_onnx(
     plan = quantized.plan
     model = qdq_into_onnx.insert(float_onnx, graph, quantized.model, plan, target)
     model = blocks_into_onnx.insert(model, float_onnx, graph, quantized.model)
+    model = planes_into_onnx.insert(model, float_onnx, graph, quantized.model)
     if target.backend == "onnxruntime":
         model = onnx_for_cpu.tune(model)
     elif target.dialect == "typed":
