@@ -10,6 +10,7 @@ NAMES: dict[str, str] = {
     "light_segmenter": "apps.models.light_segmenter:light_segmenter",
     "mobilenet_v2": "apps.models.mobilenet_v2:mobilenet_v2",
     "mobilenet_v2_flame": "apps.models.mobilenet_v2:mobilenet_v2_flame",
+    "resnet20_flame": "apps.models.cifar_resnet:resnet20_flame",
     "resnet18": "apps.models.resnet:resnet18",
     "resnet50": "apps.models.resnet:resnet50",
     "tiny_gpt": "apps.models.gpt:tiny_gpt",

@@ -10,7 +10,7 @@ import shlex
 from apps.terminal import finish
 from apps.wildfire import train_arguments
 
-MODEL, OTHERS = "mobilenet_v2_flame", "xception_small, xception_flame"
+MODEL, OTHERS = "mobilenet_v2_flame", "resnet20_flame, xception_small, xception_flame"
 
 
 def main(argv: list[str]) -> int:
