@@ -1,0 +1,55 @@
+"""What most recipes begin with: rewrites, ranges, a plan."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import fx
+
+from edge_mpq import transforms
+from edge_mpq.calibration import ranges_of
+from edge_mpq.placement import every_tensor
+from edge_mpq.planning import plan
+from edge_mpq.progress import Progress
+from edge_mpq.recipes import Task
+from edge_mpq.records.plan import PrecisionPlan
+from edge_mpq.records.ranges import RangeTable
+
+
+class Planned(NamedTuple):
+    """The float graph after rewrites, the ranges of its tensors, its plan, and how many models the plan took."""
+
+    graph: fx.GraphModule
+    ranges: RangeTable
+    plan: PrecisionPlan
+    trials: int
+
+
+def planned(
+    task: Task,
+    progress: Progress,
+    rewrites: Sequence[str] = (),
+    graph: fx.GraphModule | None = None,
+    **methods: Any,
+) -> Planned:
+    """Ranges of least squared error, and the plan within the task's budget.
+
+    rewrites: transforms, in order.  graph: the task's after rewrites of the recipe's own, which a plan
+    does not name.  methods: ``sensitivity``, ``allocator``, ``keep`` as edge_mpq.plan takes them.
+    """
+    graph = transforms.apply_all(rewrites, graph or task.graph, task.calibration, task.target, progress)
+    symmetric = task.target.scheme.activation == "int8"
+    ranges = ranges_of(graph, every_tensor(graph), task.calibration, "mse", symmetric, progress)
+    made = plan(
+        graph,
+        task.example,
+        task.calibration,
+        task.target,
+        task.budget,
+        formats=task.formats,
+        validation=task.validation,
+        ranges=ranges,
+        transforms=rewrites,
+        progress=progress,
+        **methods,
+    )
+    return Planned(graph, ranges, made, int(made.predicted.get("trials", 0)))
