@@ -34,7 +34,7 @@ FLOORS = (
         "planner",
         3,
         ("edge_mpq/planning.py", "edge_mpq/budget.py", "edge_mpq/drop.py", "edge_mpq/quantizing.py")
-        + ("edge_mpq/evaluator.py", "edge_mpq/explaining.py"),
+        + ("edge_mpq/evaluator.py", "edge_mpq/explaining.py", "edge_mpq/presets.py"),
     ),
     Floor("ways out", 4, ("export", "calibrators", "apps/stream", "apps/terminal.py")),
     Floor("top", 5, ("apps", "edge_mpq/recipes", "edge_mpq/__init__.py", "edge_mpq/__main__.py")),

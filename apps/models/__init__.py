@@ -14,6 +14,7 @@ NAMES: dict[str, str] = {
     "resnet18": "apps.models.resnet:resnet18",
     "resnet50": "apps.models.resnet:resnet50",
     "tiny_gpt": "apps.models.gpt:tiny_gpt",
+    "tiny_moe": "apps.models.moe:tiny_moe",
     "vit_tiny": "apps.models.vit:vit_tiny",
     "unet": "apps.models.unet:unet",
     "xception_flame": "apps.models.xception:xception_flame",

@@ -44,14 +44,13 @@ def clustered(values: Mapping[str, float], pairs: Sequence[Pair], ties: Sequence
 def _by_cluster(made: Problem, values: np.ndarray) -> np.ndarray:
     """Choices [U]: the cluster of the greatest ``values`` [U] takes the widest pair, the next one the next."""
     places = clusters(values, max(len(menu) for menu in made.pairs))
-    widest_first = [
-        sorted(range(len(menu)), key=lambda p, menu=menu: (*_bits(menu[p]), -p), reverse=True) for menu in made.pairs
-    ]
+    widest_first = [_widest_first(menu) for menu in made.pairs]
     return np.array([order[min(place, len(order) - 1)] for order, place in zip(widest_first, places, strict=True)])
 
 
-def _bits(pair: Pair) -> tuple[int, int]:
-    return formats.get(pair[0]).bits, formats.get(pair[1]).bits
+def _widest_first(menu: Sequence[Pair]) -> list[int]:
+    """The places of a menu's pairs by bits of weights, then of activations."""
+    return sorted(range(len(menu)), key=lambda p: [-formats.get(form).bits for form in menu[p]])
 
 
 def clusters(values: np.ndarray, count: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from torch import fx
 
 from edge_mpq import graph as ir
+from edge_mpq import routing
 from edge_mpq.allocators import ScoreTable
 from edge_mpq.calibration import inputs_of
 from edge_mpq.cost import Menu
@@ -54,7 +55,10 @@ def layer_noise(
     target: Target,
     progress: Progress = silent,
 ) -> ScoreTable:
-    """layer -> pair -> power of the noise in what the layer computes, as a share of its signal's, biases aside."""
+    """layer -> pair -> power of the noise in what the layer computes, as a share of its signal's, biases aside.
+
+    Of a routed expert, for the tokens that its router sends it.
+    """
     nodes = {name: found for name, found in ir.weighted(graph).items() if name in menu}
     moved = {
         (name, pair[0]): rounded_weight(graph, nodes[name][0], pair[0]) - _weight(graph, nodes[name][0])
@@ -63,12 +67,14 @@ def layer_noise(
     }
     of_weights, signal = dict.fromkeys(moved, 0.0), dict.fromkeys(menu, 0.0)
     of_inputs = {(name, pair[1]): 0.0 for name, pairs in menu.items() for pair in pairs}
-    run = PartialRun(graph)
+    run, experts = PartialRun(graph), routing.sent(graph)
     for batch in progress(batches, "noise of layers"):
         run.run(inputs_of(batch))
         for name, places in nodes.items():
             for node in places:
                 read, weight = run.values[node.args[0]], run.values[node.args[1]]
+                if name in experts:
+                    read = read.flatten(0, -2)[experts[name].rows(run.values)]
                 signal[name] += _power(node, read, weight)
                 for form in {pair[0] for pair in menu[name]}:
                     of_weights[name, form] += _power(node, read, moved[name, form])

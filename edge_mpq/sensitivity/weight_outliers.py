@@ -1,0 +1,50 @@
+"""Columns of a weight in which one entry towers over the rest, times the noise that rounding puts into the layer.
+
+harm = max over columns j of (max_i |W_ij| / mean_i |W_ij|) |noise|**2 / |signal|**2, i an output and j an input;
+the quotient is that of edge_mpq/sensitivity/relevance.py.  The first factor, :func:`towering`, needs no data.
+
+The outlier-aware linear scorer of Li et al., QuantMoE-Bench: Examining Post-Training Quantization for
+Mixture-of-Experts, 2024, arXiv 2406.08155, where it ranks layers by itself.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import fx
+
+from edge_mpq import graph as ir
+from edge_mpq.allocators import ScoreTable
+from edge_mpq.cost import Menu
+from edge_mpq.errors import CalibrationError
+from edge_mpq.progress import Progress, silent
+from edge_mpq.records.ranges import RangeTable
+from edge_mpq.records.target import Target
+from edge_mpq.sensitivity._one_at_a_time import widen
+from edge_mpq.sensitivity.relevance import layer_noise
+
+
+def scores(
+    graph: fx.GraphModule,
+    menu: Menu,
+    calibration: Iterable,
+    ranges: RangeTable,
+    target: Target,
+    progress: Progress = silent,
+) -> ScoreTable:
+    """layer -> pair -> towering of its weight times noise as a share of its signal."""
+    batches = list(calibration)
+    if not batches:
+        raise CalibrationError("there is no calibration picture", "give --data a folder with pictures")
+    noise = layer_noise(graph, menu, batches, ranges, target, progress)
+    weights = {name: ir.attribute(graph, str(found[0].args[1].target)) for name, found in ir.weighted(graph).items()}
+    return {
+        name: widen({pair: towering(weights[name]) * noise[name][pair] for pair in pairs})
+        for name, pairs in menu.items()
+    }
+
+
+def towering(weight: torch.Tensor) -> float:
+    """How many times the mean magnitude of its column the greatest entry of a weight [K, C, ...] is: 1 to K."""
+    columns = weight.detach().abs().flatten(1)
+    means = columns.mean(0)
+    return float((columns.amax(0) / means.clamp(min=torch.finfo(means.dtype).tiny)).max())
