@@ -33,6 +33,9 @@ from export import bundle_from_torch
 from export.bundle_from_torch import Quantized
 
 SIZE = 64  # pictures a batch where nothing is learned
+# How weights that are trained already live best with a plan (benchmarks/qat.py): by the float model's
+# answers, on its own statistics, in small steps.
+FROM_TRAINED = {"learning_rate": 1e-4, "frozen": 1.0, "distillation": 1.0}
 
 
 class Trained(NamedTuple):
@@ -111,9 +114,8 @@ def _under_plan(args: argparse.Namespace, session: Session) -> Trained:
     facts = {**_facts(args, work.data, work.recipe), "plan": sha256, "calibration": args.calibration}
     shuffled = _shuffled(args, work.data, work.recipe, range(len(work.data.train)))
     origin = graph if plan.transforms else work.model  # a model as it is keeps its normalizations to train
-    learned = qat.fit(
-        origin, work.example, plan, ranges, shuffled, args.epochs, progress=bar, **session.settings(facts)
-    )
+    settings = {**(FROM_TRAINED if args.weights else {}), **session.settings(facts)}
+    learned = qat.fit(origin, work.example, plan, ranges, shuffled, args.epochs, progress=bar, **settings)
     path = session.out / "bundle"
     if session.leads:
         bundle_from_torch.write(

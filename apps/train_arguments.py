@@ -8,7 +8,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     """How long, how fast, in what precision, where, and where to write."""
     parser.add_argument("--epochs", type=_whole, default=20, metavar="N", help="times through the pictures (20)")
     parser.add_argument("--batch", type=_whole, default=64, metavar="N", help="pictures a step, of all processes (64)")
-    parser.add_argument("--rate", type=_positive, metavar="X", help="peak learning rate (0.002; with --plan 0.001)")
+    rates = "peak learning rate (0.002; under a plan 0.0003, from --weights 0.0001)"
+    parser.add_argument("--rate", type=_positive, metavar="X", help=rates)
     parser.add_argument("--weight-decay", type=float, default=5e-4, metavar="X", help="of AdamW (0.0005)")
     parser.add_argument(
         "--precision", default="auto", metavar="P", help="of matrix work: auto, fp32, bf16 or fp16 (auto)"

@@ -103,10 +103,11 @@ def test_a_plan_is_trained_into_a_bundle(data: str, tmp_path: Path) -> None:
     given = ["--model", SMALL, "--weights", weights, "--data", data, "--calibration", "128"]
     assert main(["plan", *given, "--formats", "w4a8", "--budget", "size<=1x", "--out", plan]) == 0
     out = tmp_path / "aware"
-    assert _train(data, out, "--weights", weights, "--plan", plan, "--calibration", "128", epochs=2) == 0
+    assert _train(data, out, "--weights", weights, "--plan", plan, "--calibration", "128", "--rate", "0.003", epochs=4) == 0
     bundle = bundles.open_folder(out / "bundle")
     assert bundle.task == "classify" and {"model", "fp32", "plan"} <= set(bundle.files)
-    assert _record(out)["precision"] == "fp32" and _record(out)["test_right"] > 0.6
+    assert _record(out)["precision"] == "fp32"
+    assert _record(out)["test_right"] > max(0.6, _record(tmp_path / "float")["test_right"] - 0.1)
 
 
 @pytest.mark.parametrize(
