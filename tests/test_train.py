@@ -103,7 +103,8 @@ def test_a_plan_is_trained_into_a_bundle(data: str, tmp_path: Path) -> None:
     given = ["--model", SMALL, "--weights", weights, "--data", data, "--calibration", "128"]
     assert main(["plan", *given, "--formats", "w4a8", "--budget", "size<=1x", "--out", plan]) == 0
     out = tmp_path / "aware"
-    assert _train(data, out, "--weights", weights, "--plan", plan, "--calibration", "128", "--rate", "0.003", epochs=4) == 0
+    given = ["--weights", weights, "--plan", plan, "--calibration", "128", "--rate", "0.003"]
+    assert _train(data, out, *given, epochs=4) == 0
     bundle = bundles.open_folder(out / "bundle")
     assert bundle.task == "classify" and {"model", "fp32", "plan"} <= set(bundle.files)
     assert _record(out)["precision"] == "fp32"
