@@ -6,8 +6,10 @@ ranges and engine profiles speak of the same things.  The source text, file path
 stack traces that the exporter leaves in a model are taken out.
 """
 
+import contextlib
 import logging
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 import torch
@@ -30,31 +32,28 @@ def onnx_from_graph(graph: fx.GraphModule, opset: int) -> onnx.ModelProto:
     ExportError when the exporter cannot translate an operation, or when ``opset`` is older
     than an operation of the model.
     """
-    program = _exported(graph)
-    assert program.exported_program is not None
-    model: onnx.ModelProto = program.model_proto
-    origins = _origins(program.exported_program)
-    _name_nodes(model, graph, origins)
-    _rename_input(model, ir.inputs(graph).name)
-    _rename_values(model, {name: original for original, name in _results(origins).items()})
-    _forget_origins(model)
+    example = ir.inputs(graph).meta["val"]
+    pair = torch.zeros(2, *ir.shape(ir.inputs(graph)), dtype=example.dtype)
+    layers = {node.name: name for name, nodes in ir.weighted(graph).items() for node in nodes}
+    with translating():
+        program = torch.export.export(graph, (pair,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+        model = named(program, layers, [ir.inputs(graph).name])
     if opset < NEWEST_OPSET:
         model = older_opset_of_onnx.lower(model, opset)
     onnx.checker.check_model(model)
     return model
 
 
-def _exported(graph: fx.GraphModule) -> "torch.onnx.ONNXProgram":
-    example = ir.inputs(graph).meta["val"]
-    pair = torch.zeros(2, *ir.shape(ir.inputs(graph)), dtype=example.dtype)
+@contextlib.contextmanager
+def translating() -> Iterator[None]:
+    """Quiet and without gradients; what torch raises becomes an ExportError."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns of torchvision not being there
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            exported = torch.export.export(graph, (pair,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-            program = torch.onnx.export(exported, dynamo=True, opset_version=NEWEST_OPSET, optimize=True, verbose=False)
+            yield
     except Exception as error:
         text = str(error).strip().splitlines()
         raise ExportError(
@@ -62,8 +61,22 @@ def _exported(graph: fx.GraphModule) -> "torch.onnx.ONNXProgram":
         ) from error
     finally:
         logger.setLevel(level)
-    assert program is not None
-    return program
+
+
+def named(exported: torch.export.ExportedProgram, layers: Mapping[str, str], inputs: Sequence[str]) -> onnx.ModelProto:
+    """The ONNX of a program whose nodes say where they come from (edge_mpq.graph.NAME), named after that.
+
+    layers: node that applies a weight -> the layer it is.  inputs: their names, in order.
+    """
+    program = torch.onnx.export(exported, dynamo=True, opset_version=NEWEST_OPSET, optimize=True, verbose=False)
+    assert program is not None and program.exported_program is not None
+    model: onnx.ModelProto = program.model_proto
+    origins = _origins(program.exported_program)
+    _name_nodes(model, layers, origins)
+    rename(model, {item.name: name for item, name in zip(model.graph.input, inputs, strict=True)})
+    _rename_values(model, {name: original for original, name in _results(origins).items()})
+    _forget_origins(model)
+    return model
 
 
 def _origins(program: torch.export.ExportedProgram) -> dict[str, str]:
@@ -84,12 +97,13 @@ def _results(origins: dict[str, str]) -> dict[str, str]:
     return {original: name for name, original in origins.items()}
 
 
-def _rename_input(model: onnx.ModelProto, name: str) -> None:
-    """Call the input as the graph does: the exporter calls it like the argument, which may be a Python name."""
-    entry = model.graph.input[0]
+def rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    """Call tensors otherwise: the exporter calls inputs like the arguments, which may be Python names."""
     for node in model.graph.node:
-        node.input[:] = [name if value == entry.name else value for value in node.input]
-    entry.name = name
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for item in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        item.name = names.get(item.name, item.name)
 
 
 def _rename_values(model: onnx.ModelProto, names: dict[str, str]) -> None:
@@ -109,8 +123,7 @@ def _rename_values(model: onnx.ModelProto, names: dict[str, str]) -> None:
         item.name = renamed(item.name)
 
 
-def _name_nodes(model: onnx.ModelProto, graph: fx.GraphModule, origins: dict[str, str]) -> None:
-    layers = {node.name: name for name, nodes in ir.weighted(graph).items() for node in nodes}
+def _name_nodes(model: onnx.ModelProto, layers: Mapping[str, str], origins: Mapping[str, str]) -> None:
     # A tensor may be called like a layer (``self.linear``): the layer's name is its own.
     reserved, taken = set(layers.values()), set[str]()
     for node in model.graph.node:

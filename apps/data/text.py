@@ -2,6 +2,7 @@
 
 Axis letters: N windows, T tokens.
 """
+
 import os
 from typing import NamedTuple
 

@@ -6,18 +6,19 @@ values, GELU by its tanh approximation, a layer norm and a head without bias.
 
 Axis letters: N texts, T tokens, P tokens before them, V words of the vocabulary, D width of a token.
 """
-from collections.abc import Callable, Sequence
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from edge_mpq.errors import ModelError
+from edge_mpq.kv_cache import Cache, FloatCache
 
-# Keys and values [N, heads, P, D / heads] of one block.
-Cache = tuple[torch.Tensor, torch.Tensor]
-# What a cache keeps of new keys or values, and what is read back.
-Held = Callable[[torch.Tensor], torch.Tensor]
+# The keys of one block as its cache keeps them, part by part, and then the values: [N, heads, P, ...] each.
+Kept = tuple[torch.Tensor, ...]
+FLOAT = FloatCache()
 
 
 class Attention(nn.Module):
@@ -40,14 +41,14 @@ class Attention(nn.Module):
         query, key, value = self.c_attn(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         return query, key, value
 
-    def after(self, x: torch.Tensor, past: Cache, held: Held) -> tuple[torch.Tensor, Cache]:
-        """[N, T, D] behind ``past`` -> [N, T, D], and the past of what comes next."""
+    def after(self, x: torch.Tensor, past: Kept, cache: Cache, seen: torch.Tensor) -> tuple[torch.Tensor, Kept]:
+        """[N, T, D] behind ``past`` -> [N, T, D], and the past of what comes next; seen: of whom [T, P + T]."""
         query, key, value = self.parts(x)
-        key, value = torch.cat([past[0], held(key)], 2), torch.cat([past[1], held(value)], 2)
-        places = torch.arange(key.shape[2], device=x.device)
-        seen = places[None, :] <= places[past[0].shape[2] :, None]
+        written = (*cache.write(key), *cache.write(value))
+        present = tuple(torch.cat(pair, 2) for pair in zip(past, written, strict=True))
+        key, value = cache.read(present[: len(cache.parts)]), cache.read(present[len(cache.parts) :])
         mixed = F.scaled_dot_product_attention(query, key, value, seen)
-        return self.c_proj(mixed.transpose(1, 2).flatten(2)), (key, value)
+        return self.c_proj(mixed.transpose(1, 2).flatten(2)), present
 
 
 class Mlp(nn.Module):
@@ -79,9 +80,9 @@ class Block(nn.Module):
         x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
 
-    def after(self, x: torch.Tensor, past: Cache, held: Held) -> tuple[torch.Tensor, Cache]:
-        """[N, T, D] behind ``past`` -> [N, T, D], and the past of what comes next."""
-        mixed, present = self.attn.after(self.ln_1(x), past, held)
+    def after(self, x: torch.Tensor, past: Kept, cache: Cache, seen: torch.Tensor) -> tuple[torch.Tensor, Kept]:
+        """As :meth:`Attention.after`."""
+        mixed, present = self.attn.after(self.ln_1(x), past, cache, seen)
         x = x + mixed
         return x + self.mlp(self.ln_2(x)), present
 
@@ -120,24 +121,31 @@ class GPT(nn.Module):
         return self.lm_head(self.ln_f(x)).transpose(1, 2)
 
     def step(
-        self, tokens: torch.Tensor, past: Sequence[Cache], held: Held = torch.Tensor.contiguous
-    ) -> tuple[torch.Tensor, list[Cache]]:
+        self, tokens: torch.Tensor, past: Sequence[Kept], cache: Cache = FLOAT, last: bool = False
+    ) -> tuple[torch.Tensor, list[Kept]]:
         """Tokens [N, T] behind the P that ``past`` remembers -> logits [N, V, T], and what to remember of P + T.
 
-        past: one pair [N, heads, P, D / heads] a block (:meth:`nothing` before the first token).
-        held: keys or values [N, heads, T, D / heads] -> what a cache keeps of them, in float.
+        past: of every block (:meth:`nothing` before the first token).  cache: how keys and values are
+        kept; attention reads all of them as the cache gives them back, the new ones too.  last: logits
+        of the last token alone [N, V, 1].
         """
-        x = self._embedded(tokens, past[0][0].shape[2])
+        before = past[0][0].shape[2]
+        x = self._embedded(tokens, before)
+        places = torch.arange(before + tokens.shape[1], device=tokens.device)
+        seen = places[None, :] <= places[before:, None]
         present = []
-        for block, before in zip(self.h, past, strict=True):
-            x, remembered = block.after(x, before, held)
-            present.append(remembered)
+        for block, kept in zip(self.h, past, strict=True):
+            assert isinstance(block, Block)
+            x, known = block.after(x, kept, cache, seen)
+            present.append(known)
+        if last:
+            x = x[:, -1:]
         return self.lm_head(self.ln_f(x)).transpose(1, 2), present
 
-    def nothing(self, texts: int) -> list[Cache]:
+    def nothing(self, texts: int, cache: Cache = FLOAT) -> list[Kept]:
         """The past of ``texts`` texts before their first token."""
         empty = self.wte.weight.new_zeros(texts, self.heads, 0, self.wte.weight.shape[1] // self.heads)
-        return [(empty, empty) for _ in self.h]
+        return [(*cache.write(empty), *cache.write(empty)) for _ in self.h]
 
     def _embedded(self, tokens: torch.Tensor, before: int) -> torch.Tensor:
         if not torch.compiler.is_compiling() and before + tokens.shape[1] > self.context:
