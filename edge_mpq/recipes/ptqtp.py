@@ -16,15 +16,13 @@ from torch import fx, nn
 
 from edge_mpq import graph as ir
 from edge_mpq import hessians, simulation
-from edge_mpq.calibration import ranges_of
-from edge_mpq.placement import every_tensor
-from edge_mpq.planning import plan
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizers import trit_planes
 from edge_mpq.quantizers.affine import AffineQuantizer
 from edge_mpq.quantizers.blocks import BlockQuantizer
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
+from edge_mpq.recipes._planned import planned
 from edge_mpq.records.target import Target
 
 PAPER = (
@@ -92,19 +90,7 @@ def _replace(quantized: fx.GraphModule, name: str, grid: nn.Module) -> None:
 
 def run(task: Task, progress: Progress = silent, variant: str = "free", weighted: bool = False) -> Outcome:
     """The recipe; see the family's contract, and :class:`TritPlanes` for the options."""
-    symmetric = task.target.scheme.activation == "int8"
-    ranges = ranges_of(task.graph, every_tensor(task.graph), task.calibration, "mse", symmetric, progress)
-    made = plan(
-        task.graph,
-        task.example,
-        task.calibration,
-        task.target,
-        task.budget,
-        formats=task.formats,
-        validation=task.validation,
-        ranges=ranges,
-        progress=progress,
-    )
+    graph, ranges, made, trials = planned(task, progress)
     rule = TritPlanes(task.target, variant, weighted)
-    quantized, _ = quantize(task.graph, made, task.calibration, rounding=rule, ranges=ranges, progress=progress)
-    return Outcome(made, task.graph, quantized, ranges)
+    quantized, _ = quantize(graph, made, task.calibration, rounding=rule, ranges=ranges, progress=progress)
+    return Outcome(made, graph, quantized, ranges, trials)
