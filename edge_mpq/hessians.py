@@ -3,6 +3,10 @@
 For a layer y = W x with squared error, the loss of moving one row of W by d is d H d^T.
 Gathered in one streaming pass for all layers; memory is one [G, C, C] matrix a layer, C the
 inputs of one output (channels times kernel), G the groups of a grouped convolution.
+
+A routed expert reads the tokens that its router sends it, which may be few: an H of fewer columns
+than twice its rank says more of them than of the expert, and white inputs stand for it, under which
+rounding with feedback is rounding to nearest.
 """
 
 from collections.abc import Iterable
@@ -12,6 +16,7 @@ from torch import fx
 from torch.nn import functional
 
 from edge_mpq import graph as ir
+from edge_mpq import routing
 from edge_mpq.calibration import inputs_of
 from edge_mpq.partial import PartialRun
 from edge_mpq.progress import Progress, silent
@@ -19,6 +24,8 @@ from edge_mpq.progress import Progress, silent
 # Positions of a feature map are strongly correlated: these many columns a layer and
 # batch estimate H as well as all of them.
 MOST_COLUMNS = 16384
+# Columns that H of a routed expert needs for each of its rows.
+LEAST_COLUMNS = 2
 
 
 def rows_of(weight: torch.Tensor, groups: int) -> torch.Tensor:
@@ -60,13 +67,25 @@ def second_moments(
     sums: dict[str, torch.Tensor] = {}
     counts = dict.fromkeys(nodes, 0)
     draw = torch.Generator().manual_seed(0)
-    run = PartialRun(graph)
+    run, experts = PartialRun(graph), routing.sent(graph)
     for batch in progress(batches, "second moments"):
         run.run(inputs_of(batch))
         for name, node in nodes.items():
             columns = columns_of(node, run.values[node.args[0]])
+            if name in experts:
+                columns = columns[:, :, experts[name].rows(run.values)]
             if columns.shape[2] > MOST_COLUMNS:
                 columns = columns[:, :, torch.randint(columns.shape[2], (MOST_COLUMNS,), generator=draw)]
             sums[name] = sums.get(name, 0) + columns @ columns.transpose(1, 2)
             counts[name] += columns.shape[2]
-    return {name: total / counts[name] for name, total in sums.items()}
+    return {
+        name: _white(total)
+        if name in experts and counts[name] < LEAST_COLUMNS * total.shape[1]
+        else total / counts[name]
+        for name, total in sums.items()
+    }
+
+
+def _white(moment: torch.Tensor) -> torch.Tensor:
+    """The second moment of inputs without correlation, in the shape [G, C, C] of ``moment``."""
+    return torch.eye(moment.shape[1]).expand_as(moment).clone()

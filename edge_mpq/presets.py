@@ -1,12 +1,12 @@
 """Rules of thumb for mixtures of experts: which layers to keep wider than the rest, as far as bits last.
 
-A preset is an order of groups of layers, those that deserve bits most first.  All layers start at
-one pair of formats, and group after group is raised to a wider one while the plan fits.  Routers
-stay float, always.  The heuristics of Li et al., QuantMoE-Bench: Examining Post-Training Quantization for
+A preset is an order of groups of layers, those that deserve bits most first.  All layers start in
+the narrowest of their formats, and group after group is raised to the widest while the plan fits.
+Routers stay float, always.  The heuristics of Li et al., QuantMoE-Bench: Examining Post-Training Quantization for
 Mixture-of-Experts, 2024, arXiv 2406.08155; ``outlier_p`` and ``block_cos_k`` serve models without experts too.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from torch import fx
 from edge_mpq import graph as ir
 from edge_mpq import roles as mixtures
 from edge_mpq import routing
-from edge_mpq.cost import Pair
+from edge_mpq.cost import Menu, Pair
 from edge_mpq.errors import PlanError, UsageError
 from edge_mpq.layers import layers_of
 from edge_mpq.menu import FLOAT
@@ -120,34 +120,26 @@ def by_rank(model: Model, values: Mapping[int, torch.Tensor]) -> Groups:
 
 
 def planned(
-    model: Model,
-    groups: Groups,
-    target: Target,
-    low: Pair,
-    high: Pair,
-    fits: Callable[[Choices], bool],
-    keep: Collection[str] = (),
-    why: str = "preset",
+    model: Model, groups: Groups, target: Target, menu: Menu, fits: Callable[[Choices], bool], why: str = "preset"
 ) -> PrecisionPlan:
-    """Every layer at ``low``, and groups in their order at ``high`` until ``fits`` says no for the first time.
+    """Every layer in the last of its ``menu``, and group after group in the first until ``fits`` says no.
 
-    keep: layers that stay float besides the routers.  Tied layers are raised together.  Raises PlanError
-    when not even ``low`` fits everywhere.
+    menu: layer -> pairs, widest first (edge_mpq.menu.menu_of), of which routers heed none.  Tied layers
+    are raised together.  Raises PlanError when not even the narrowest fit.
     """
-    layers = layers_of(model.graph)
-    floats = set(keep) | set(model.named("router"))
-    choices = {layer.name: FLOAT if layer.name in floats else low for layer in layers}
+    layers, routers = layers_of(model.graph), set(model.named("router"))
+    choices = {layer.name: FLOAT if layer.name in routers else menu[layer.name][-1] for layer in layers}
     if not fits(choices):
         raise PlanError("the narrowest formats are too many bits already", "allow more, or give narrower formats")
     tied = {name: group for group in ties_of(layers) for name in group}
     raised: set[str] = set()
     for group in groups:
-        whole = {other for name in group for other in tied.get(name, [name])} - floats
-        wider = {**choices, **dict.fromkeys(whole, high)}
+        whole = {other for name in group for other in tied.get(name, [name])} - routers
+        wider = {**choices, **{name: menu[name][0] for name in whole}}
         if not fits(wider):
             break
         choices, raised = wider, raised | whole
-    whys = {name: "float" if name in floats else why if name in raised else "" for name in choices}
+    whys = {name: "a router stays float" if name in routers else why if name in raised else "" for name in choices}
     made = {name: Choice(*pair, why=whys[name]) for name, pair in choices.items()}
     return PrecisionPlan(fingerprint(layers), target.name, made, sensitivity=why, allocator="presets")
 

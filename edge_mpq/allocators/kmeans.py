@@ -16,7 +16,7 @@ import numpy as np
 from edge_mpq.allocators import Limit, Loss, ScoreTable
 from edge_mpq.allocators._problem import Problem, problem
 from edge_mpq.allocators.greedy import repaired
-from edge_mpq.cost import Pair
+from edge_mpq.cost import Menu, Pair
 from edge_mpq.records import formats
 
 # Below any harm that is one: logarithms of zero.
@@ -32,12 +32,12 @@ def allocate(
     return made.answer(repaired(made, _by_cluster(made, np.log(np.maximum(harms, LEAST)))))
 
 
-def clustered(values: Mapping[str, float], pairs: Sequence[Pair], ties: Sequence[Sequence[str]]) -> dict[str, Pair]:
-    """One of ``pairs`` for every layer by the cluster of its value, whatever that costs.
+def clustered(values: Mapping[str, float], menu: Menu, ties: Sequence[Sequence[str]]) -> dict[str, Pair]:
+    """One pair of its ``menu`` for every layer by the cluster of its value, whatever that costs.
 
     Tied layers are clustered by their sum.
     """
-    made = problem({name: dict.fromkeys(pairs, value) for name, value in values.items()}, [], ties)
+    made = problem({name: dict.fromkeys(menu[name], value) for name, value in values.items()}, [], ties)
     return made.answer(_by_cluster(made, made.harm[:, 0]))
 
 

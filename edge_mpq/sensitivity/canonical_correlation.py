@@ -12,7 +12,7 @@ for all widths.  Hotelling, Relations between Two Sets of Variates, 1936.
 Axis letters: N pictures, D features kept of a layer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import fx
@@ -45,13 +45,25 @@ def scores(
     """layer -> pair -> unlikeness times noise as a share of the layer's signal."""
     batches = list(calibration)
     noise = layer_noise(graph, menu, batches, ranges, target, progress)
-    alone = unlikeness(written(graph, menu, batches, progress))
-    return {name: widen({pair: alone[name] * noise[name][pair] for pair in pairs}) for name, pairs in menu.items()}
+    apart = alone(graph, menu, batches, progress)
+    return {name: widen({pair: apart[name] * noise[name][pair] for pair in pairs}) for name, pairs in menu.items()}
+
+
+def alone(
+    graph: fx.GraphModule, names: Iterable[str], batches: Iterable, progress: Progress = silent
+) -> dict[str, float]:
+    """layer -> 1 less its mean similarity with each other layer, 1 where there is none: the score, of no width."""
+    kept = {name: whitened(values) for name, values in written(graph, names, batches, progress).items()}
+    table = {}
+    for name, mine in kept.items():
+        others = [correlations(mine, its).mean().item() for other, its in kept.items() if other != name]
+        table[name] = 1.0 - sum(others) / len(others) if others else 1.0
+    return table
 
 
 @torch.no_grad()
 def written(
-    graph: fx.GraphModule, names: Iterable[str], batches: Sequence, progress: Progress = silent
+    graph: fx.GraphModule, names: Iterable[str], batches: Iterable, progress: Progress = silent
 ) -> dict[str, torch.Tensor]:
     """layer -> what it writes of every picture, the mean over places [N, channels]; one picture at a time.
 
@@ -72,16 +84,6 @@ def written(
     return {name: torch.stack(found) for name, found in rows.items()}
 
 
-def unlikeness(features: dict[str, torch.Tensor]) -> dict[str, float]:
-    """layer -> 1 less its mean similarity with each other one; 1 where there is no other."""
-    kept = {name: whitened(values) for name, values in features.items()}
-    table = {}
-    for name, mine in kept.items():
-        others = [similarity(mine, its) for other, its in kept.items() if other != name]
-        table[name] = 1.0 - sum(others) / len(others) if others else 1.0
-    return table
-
-
 def whitened(values: torch.Tensor) -> torch.Tensor:
     """The principal directions of ``values`` [N, channels] that N pictures can tell apart, made alike: [N, D].
 
@@ -94,6 +96,6 @@ def whitened(values: torch.Tensor) -> torch.Tensor:
     return left[:, :count] * (powers / (powers + RIDGE * powers.mean()).clamp(min=1e-30)).sqrt()
 
 
-def similarity(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The mean of all canonical correlations of two layers, each whitened: 0 to 1."""
-    return torch.linalg.svdvals(one.T @ other).mean().item()
+def correlations(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The canonical correlations of two layers, each whitened [N, D]: the greatest first, all within 0 and 1."""
+    return torch.linalg.svdvals(one.T @ other)

@@ -37,6 +37,13 @@ def scores(
     return _probes.scores(graph, menu, calibration, ranges, target, progress, noisy, "sensitivity (noise)")
 
 
+def alone(
+    graph: fx.GraphModule, names: Iterable[str], batches: Iterable, progress: Progress = silent
+) -> dict[str, float]:
+    """layer -> divergence under noise, in nats a picture: the publication's score, of no width."""
+    return _probes.moved(graph, names, batches, noisy, progress, "noise")
+
+
 def noisy(weight: torch.Tensor) -> list[torch.Tensor]:
     """``weight`` with ``DRAWS`` draws of noise, the same for every weight of one shape."""
     draw = torch.Generator().manual_seed(0)

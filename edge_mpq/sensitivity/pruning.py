@@ -38,6 +38,13 @@ def scores(
     return _probes.scores(graph, menu, calibration, ranges, target, progress, pruned, what)
 
 
+def alone(
+    graph: fx.GraphModule, names: Iterable[str], batches: Iterable, progress: Progress = silent
+) -> dict[str, float]:
+    """layer -> divergence under pruning, in nats a picture: the publication's score, of no width."""
+    return _probes.moved(graph, names, batches, pruned, progress, "pruning")
+
+
 def pruned(weight: torch.Tensor) -> list[torch.Tensor]:
     """``weight`` without its smallest entries, once for each of ``SHARES``."""
     order = weight.abs().flatten().argsort()
