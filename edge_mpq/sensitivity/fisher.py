@@ -82,7 +82,7 @@ def gradients(
         if node.op == "output":
             break
         if node.op == "placeholder":
-            computed[node] = values.clone().requires_grad_(True)
+            computed[node] = values.clone().requires_grad_(values.is_floating_point())  # tokens are not
             continue
         if node in leaves:
             reads[node] = computed[node.args[0]]  # type: ignore[assignment]
