@@ -26,6 +26,7 @@ VERBS = {
     "compare": ("apps.compare", "set what was planned beside what was measured"),
     "report": ("apps.report", "draw a report as one HTML page"),
     "doctor": ("apps.doctor", "say what this machine has for running engines, what it lacks, and the mend"),
+    "generate": ("apps.generate", "a language model that writes text, in fp32, int8, int4 and a mixed plan"),
     "demo": ("apps.wildfire.demo", "the whole path once, on wildfire pictures"),
 }
 

@@ -1,4 +1,4 @@
-"""Text as characters: a vocabulary, a part to train on, a later part to judge on, and windows of both.
+"""Text as tokens: a part to train on, a later part to judge on, and windows of both.
 
 Axis letters: N windows, T tokens.
 """
@@ -8,29 +8,28 @@ from typing import NamedTuple
 
 import torch
 
+from apps.data.vocabulary import Characters, Vocabulary
 from edge_mpq.errors import DataError
 
-# Stands for every character that the training part does not have.
-UNKNOWN = "\ufffd"
 VALIDATION = 0.1
 SHORTEST = 1000
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class Text(NamedTuple):
-    """train, validation: int64 codes [characters], places of ``vocabulary``; no character is in both."""
+    """train, validation: int64 codes [tokens] of ``vocabulary``; no place of the text is in both."""
 
     train: torch.Tensor
     validation: torch.Tensor
-    vocabulary: str
+    vocabulary: Vocabulary
     name: str
 
 
-def open_text(spec: str = "python") -> Text:
+def open_text(spec: str = "python", vocabulary: Vocabulary | None = None) -> Text:
     """The text that ``spec`` names: a UTF-8 file, a folder of .txt files, or ``python``, the language's own help.
 
-    The first nine tenths train, the last judges; the vocabulary is that of the former.
-    Raises DataError for what is no text, or too little.
+    The first nine tenths train, the last judges.  vocabulary: of a model that is there already; without
+    it the characters of the part that trains.  Raises DataError for what is no text, or too little.
     """
     if spec == "python":
         text = _topics()
@@ -42,26 +41,10 @@ def open_text(spec: str = "python") -> Text:
         raise DataError(f"there is no text at {spec!r}", "give a file, a folder of .txt files, or python")
     if len(text) < SHORTEST:
         raise DataError(f"{spec} holds {len(text)} characters", f"give {SHORTEST} or more")
-    return split(text, os.path.splitext(os.path.basename(os.path.normpath(spec)))[0])
-
-
-def split(text: str, name: str) -> Text:
-    """``text`` cut in two by place."""
     cut = len(text) - int(len(text) * VALIDATION)
-    vocabulary = "".join(sorted(set(text[:cut]) - {UNKNOWN})) + UNKNOWN
-    return Text(encoded(text[:cut], vocabulary), encoded(text[cut:], vocabulary), vocabulary, name)
-
-
-def encoded(text: str, vocabulary: str) -> torch.Tensor:
-    """Codes int64 [characters] of ``text``."""
-    place = {character: code for code, character in enumerate(vocabulary)}
-    unknown = len(vocabulary) - 1
-    return torch.tensor([place.get(character, unknown) for character in text], dtype=torch.int64)
-
-
-def decoded(codes: torch.Tensor, vocabulary: str) -> str:
-    """The text of codes [characters]."""
-    return "".join(vocabulary[code] for code in codes.tolist())
+    words = Characters("".join(sorted(set(text[:cut])))) if vocabulary is None else vocabulary
+    name = os.path.splitext(os.path.basename(os.path.normpath(spec)))[0]
+    return Text(words.encoded(text[:cut]), words.encoded(text[cut:]), words, name)
 
 
 def drawn(codes: torch.Tensor, length: int, size: int, count: int, seed: int) -> list[Batch]:
@@ -83,7 +66,7 @@ def apart(codes: torch.Tensor, length: int, size: int, count: int | None = None)
 
 def _check(codes: torch.Tensor, length: int) -> None:
     if len(codes) <= length:
-        raise DataError(f"{len(codes)} characters hold no window of {length}", "give more text, or shorter windows")
+        raise DataError(f"{len(codes)} tokens hold no window of {length}", "give more text, or shorter windows")
 
 
 def _windows(codes: torch.Tensor, length: int, starts: torch.Tensor) -> Batch:

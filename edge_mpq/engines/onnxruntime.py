@@ -29,7 +29,8 @@ FLOAT_KERNELS = ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "Mat
 WEIGHTED = INTEGER_KERNELS + (BLOCKS,) + FLOAT_KERNELS
 # It stores float weights as int8, one scale a tensor, wherever their neighbours are integers: against the plan.
 UNWANTED_OPTIMIZERS = ("WeightBiasQuantization",)
-TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(float16)": "float16"}
+TYPES = {"tensor({})".format(kind): kind for kind in ("uint8", "int8", "int64", "float16")}
+TYPES["tensor(float)"] = "float32"
 
 
 def library():
