@@ -35,12 +35,31 @@ def check(bundle):
         raise BundleError("the bundle's task is {!r}".format(bundle.task), "a stream shows one of " + ", ".join(TASKS))
 
 
-def decode(engine, outputs, bundle, recipe, shape=None):
+def shift_of(count, watched, threshold):
+    """What to take from ``count`` logits so that class ``watched`` wins from ``threshold`` on; None at a half.
+
+    threshold: 0 to 1, its probability beside that of its strongest rival alone.  With two
+    classes that is its probability, and a half is what the largest logit says.
+    """
+    if threshold == 0.5:
+        return None
+    shift = np.zeros(count, np.float32)
+    shift[watched] = np.log(threshold / (1 - threshold))
+    return shift
+
+
+def beside_rival(scores, watched):
+    """The probability of class ``watched`` beside that of its strongest rival alone, of ``scores`` [K]."""
+    return float(scores[watched] / (scores[watched] + np.delete(scores, watched).max()))
+
+
+def decode(engine, outputs, bundle, recipe, shape=None, shift=None):
     """The Answer in the first of ``outputs``, [1, K] to classify, [1, K, h, w] to segment.
 
     One class stands for two: ``nothing`` and it, by the logit's sign.  shape: (H, W) of
-    the frame, to have its mask.  Raises EngineError where an output is of another shape or
-    not finite, or has not as many classes as the bundle names.
+    the frame, to have its mask.  shift: [K], taken from the logits where a class is chosen;
+    scores and confidence stay the engine's own.  Raises EngineError where an output is of
+    another shape or not finite, or has not as many classes as the bundle names.
     """
     name, logits = engine.outputs[0].name, outputs[0]
     segments = bundle.task == "segment"
@@ -65,10 +84,10 @@ def decode(engine, outputs, bundle, recipe, shape=None):
         )
     logits = logits[0].astype(np.float32, copy=False)
     if segments:
-        return _segmented(logits, bundle.classes, recipe, shape)
+        return _segmented(logits, bundle.classes, recipe, shape, shift)
     logits = logits if len(logits) > 1 else np.append(np.float32(0), logits)
     # The largest logit, not score: exp rounds near ones to the same.
-    scores, best = _softmax(logits), int(logits.argmax())
+    scores, best = _softmax(logits), int((logits if shift is None else logits - shift).argmax())
     return Answer(_label(bundle.classes, best), float(scores[best]), scores)
 
 
@@ -101,21 +120,21 @@ def on_frame(picture, recipe, shape):
     return whole
 
 
-def _segmented(logits, classes, recipe, shape):
+def _segmented(logits, classes, recipe, shape, shift):
     mask = None
     if len(logits) == 1:
-        picture = logits[0]
+        picture = logits[0] if shift is None else logits[0] - (shift[1] - shift[0])
         inside = picture > 0
         share = np.count_nonzero(inside) / float(inside.size)
         scores = np.array([1 - share, share], np.float32)
         best = int(share > 0)
-        chosen = picture[inside] if best else -picture
+        chosen = logits[0][inside] if best else -logits[0]
         confidence = float(np.mean(1 / (1 + np.exp(-chosen))))
         if shape is not None:
             # Enlarging logits and then asking their sign draws a smooth edge.
             mask = (on_frame(picture, recipe, shape) > 0).view(np.uint8)
         return Answer(_label(classes, best), confidence, scores, mask)
-    numbers = _winners(logits)
+    numbers = _winners(logits if shift is None else logits - shift[:, None, None])
     scores = np.bincount(numbers.ravel(), minlength=len(logits)).astype(np.float32) / numbers.size
     best = 1 + int(scores[1:].argmax()) if scores[1:].any() else 0
     won = logits.reshape(len(logits), -1).take(np.flatnonzero(numbers == best), axis=1)

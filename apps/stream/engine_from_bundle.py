@@ -11,9 +11,12 @@ from edge_mpq.records import plan as plan_record
 from edge_mpq.records import target as target_record
 from export import engine_from_onnx
 
+# Each engine a bundle may hold, and what it is called where they are compared.
+ROLES = (("fp32", "fp32"), ("int8", "int8"), ("model", "mixed"))
+
 
 def open_engine(folder, bundle, role="model", backend=None, threads=1, say=lambda line: None):
-    """The opened Engine of ``role`` (``model`` or ``fp32``) in the bundle at ``folder``.
+    """The opened Engine of ``role`` (``model``, ``fp32`` or ``int8``) in the bundle at ``folder``.
 
     backend: another one than the target's.  ``replay`` opens the role's own file; any other
     keeps its engine in ``engines/`` of the folder, and builds it there where it is missing,

@@ -4,7 +4,7 @@ import time
 
 from apps.stream import decode, overlay
 from apps.stream.sinks import Shown
-from apps.stream.timing import Rate, Rolling
+from apps.stream.timing import Meter
 from edge_mpq.engines import inputs
 from edge_mpq.errors import SourceError
 from edge_mpq.records.report import Stream
@@ -12,21 +12,27 @@ from edge_mpq.records.report import Stream
 STAGES = ("grab", "preprocess", "infer", "decode", "draw", "write")
 
 
-def run(capture, engine, bundle, sinks, clock=time.perf_counter, frames=None, seconds=None):
+def run(capture, engine, bundle, sinks, clock=time.perf_counter, frames=None, seconds=None, live=None):
     """Show every frame of ``capture`` to ``engine`` and its answer to ``sinks``; the Stream.
 
     bundle: gives recipe, task and classes.  frames, seconds: where to stop.  A frame's ms
     are those from having it to having the answer; percentiles are of the last 1000 frames,
-    ``grab`` is the wait for a frame.  Ctrl-C ends a run as the end of a source does.
-    Raises SourceError where the source gives no whole frame, EngineError as the engine
-    and decoding do.
+    ``grab`` is the wait for a frame.  live: the Live that is asked between two frames which
+    engine to go on with, and from which threshold on; what that takes is in no figure but
+    ``seconds``.  Ctrl-C ends a run as the end of a source does.  Raises SourceError where the
+    source gives no whole frame, EngineError as the engine and decoding do.
     """
     recipe = inputs.from_json(bundle.recipe)
-    latency, rate, stages = Rolling(), Rate(), [Rolling() for _ in STAGES]
+    whole, shift = Meter(STAGES), None
+    meters, named = [whole], ""
     number, ended = 0, None
     start = now = clock()
     try:
         while ended is None:
+            if live is not None:
+                engine, shift = live.turn()
+                meters, named = [whole, live.meter], live.engine_name + "  "
+                now = clock()
             frame = capture.next()
             if frame is None:
                 break
@@ -36,23 +42,25 @@ def run(capture, engine, bundle, sinks, clock=time.perf_counter, frames=None, se
             marks.append(clock())
             outputs = engine.infer(batch)
             marks.append(clock())
-            answer = decode.decode(engine, outputs, bundle, recipe, frame.pixels.shape[:2] if wanted else None)
+            shape = frame.pixels.shape[:2] if wanted else None
+            answer = decode.decode(engine, outputs, bundle, recipe, shape, shift)
             marks.append(clock())
             ms = 1e3 * (marks[4] - marks[1])
-            latency.add(ms)
-            rate.add(marks[4])
+            for meter in meters:
+                meter.answered(ms, marks[4])
             picture = None
             if wanted:
+                rate, latency = meters[-1].rate, meters[-1].latency
                 figures = overlay.figures_line(rate.per_second(), latency.percentile(50), latency.percentile(99))
-                picture = overlay.draw(frame.pixels, answer, figures)
+                picture = overlay.draw(frame.pixels, answer, named + figures)
             marks.append(clock())
             shown = Shown(number, frame.position, max(0.0, frame.time_s - start), answer, ms, picture)
             for sink in sinks:
                 ended = sink.write(shown) or ended
             now = clock()
             marks.append(now)
-            for times, begun, done in zip(stages, marks, marks[1:]):
-                times.add(1e3 * (done - begun))
+            for meter in meters:
+                meter.done(marks)
             number += 1
             ended = ended or _enough(number, now - start, frames, seconds)
     except KeyboardInterrupt:
@@ -68,9 +76,9 @@ def run(capture, engine, bundle, sinks, clock=time.perf_counter, frames=None, se
         torn=capture.torn,
         seconds=elapsed,
         fps=number / elapsed if elapsed > 0 else 0.0,
-        p50_ms=latency.percentile(50),
-        p99_ms=latency.percentile(99),
-        stages_p50_ms={name: times.percentile(50) for name, times in zip(STAGES, stages)},
+        p50_ms=whole.latency.percentile(50),
+        p99_ms=whole.latency.percentile(99),
+        stages_p50_ms=whole.stages_p50_ms(),
         ended=ended or capture.ended,
     )
 

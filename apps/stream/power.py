@@ -92,6 +92,12 @@ def zones(root="/"):
     return found
 
 
+def now(found, root="/"):
+    """(W of the rails ``found`` together, degrees C of the hottest zone) at this moment; None: not readable."""
+    watts = [rail.read() for rail in found]
+    return None if not watts or None in watts else sum(watts), max(zones(root).values(), default=None)
+
+
 class Sampler(object):
     """Samples a board's power and temperature in a thread, from ``start`` to ``stop``.
 
@@ -131,10 +137,8 @@ class Sampler(object):
 
     def sample(self):
         """Take one sample now."""
-        watts = [rail.read() for rail in self._rails]
-        total = None if not watts or None in watts else sum(watts)
+        total, hottest = now(self._rails, self._root)
         self._samples.append((self._clock(), total))
-        hottest = max(zones(self._root).values(), default=None)
         if hottest is not None:
             self._hottest = hottest if self._hottest is None else max(self._hottest, hottest)
 

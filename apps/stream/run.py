@@ -1,12 +1,13 @@
 """``edge-mpq run``: a bundle's model on a camera, a video, a folder of pictures or a stream.
 
 Opens the engine beside the bundle, builds it first where there is none for this machine,
-and shows every frame with label, confidence, mask and speed, in a window, a video, lines
-of JSON or a report.
+and shows every frame with label, confidence, mask and speed, in a window, on a page, in a
+video, lines of JSON or a report.
 """
 
 import argparse
 import contextlib
+import functools
 import json
 import platform
 import shlex
@@ -16,11 +17,13 @@ import time
 import cv2
 import numpy as np
 
-from apps.stream import decode, loop, sinks, sources
+from apps.stream import access, decode, loop, sinks, sources, web
+from apps.stream.again import Again
 from apps.stream.capture import Capture
-from apps.stream.engine_from_bundle import open_engine
+from apps.stream.engine_from_bundle import ROLES, open_engine
 from apps.stream.options import above_zero
 from apps.stream.power import Sampler
+from apps.stream.switch import Switch
 from edge_mpq.engines import inputs
 from edge_mpq.errors import SourceError
 from edge_mpq.records import bundle as bundle_record
@@ -40,23 +43,28 @@ def main(argv):
     with contextlib.ExitStack() as stack:
         # Source and sinks come first: what is missing there is to be known before an
         # engine is built, which takes minutes on a board.
-        source = sources.open_source(args.source, time.perf_counter, args.fps)
+        source = _source(args)
         capture = stack.enter_context(Capture(source))
-        outs = []
+        switch = stack.enter_context(Switch(functools.partial(_engine, args, bundle), bundle, args.engine, say))
+        outs, live = [], None
+        if args.web is not None:
+            live = stack.enter_context(web.served(args.web, bundle, switch, capture, say))
+            outs.append(live)
         for sink in _sinks(args, source, bundle):
             stack.callback(sink.close)
             outs.append(sink)
-        engine = stack.enter_context(open_engine(args.bundle, bundle, args.engine, args.backend, args.threads, say))
+        engine = switch.turn()
         say("{} ({}) on {}, frames from {}".format(bundle.title, args.engine, engine.card.device, source.name))
         sampler = Sampler()
         sampler.start()
         stack.callback(sampler.stop)
-        stream = loop.run(capture, engine, bundle, outs, frames=args.frames, seconds=args.seconds)
+        stream = loop.run(capture, engine, bundle, outs, frames=args.frames, seconds=args.seconds, live=live)
         power = sampler.stop()
+        chosen = _chosen(switch, live)
     say(_summary(stream))
     if args.report:
         pictures = [picture for sink in outs if isinstance(sink, sinks.Sampler) for picture in sink.pictures()]
-        report_record.save(args.report, _report(args, argv, bundle, engine.card, stream, power, pictures))
+        report_record.save(args.report, _report(args, argv, bundle, engine.card, stream, power, pictures, chosen))
     if args.json:
         sys.stdout.write(json.dumps(stream._asdict()) + "\n")
     if capture.vanished and stream.ended == capture.ended:
@@ -68,6 +76,23 @@ def say(line):
     """One line for the person who watches."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def _source(args):
+    opened = functools.partial(sources.open_source, args.source, time.perf_counter, args.fps)
+    return opened() if args.web is None else Again(opened)
+
+
+def _engine(args, bundle, role, tell):
+    return open_engine(args.bundle, bundle, role, args.backend, args.threads, tell)
+
+
+def _chosen(switch, live):
+    """What was chosen on the page, as facts of a report: every engine that answered, and the threshold."""
+    facts = {"engine": ", ".join(role for role in switch.names if switch.opened(role))}
+    if live is not None and live.threshold != 0.5:
+        facts["threshold"] = live.threshold
+    return facts
 
 
 class Status(sinks.Sink):
@@ -91,7 +116,7 @@ class Status(sinks.Sink):
 
 
 def _sinks(args, source, bundle):
-    if not args.headless:
+    if not args.headless and args.web is None:
         yield sinks.Window(bundle.title)
     if args.video:
         yield sinks.VideoFile(args.video, source.fps or VIDEO_FPS, source.live)
@@ -111,10 +136,11 @@ def _summary(stream):
     )  # fmt: skip
 
 
-def _report(args, argv, bundle, card, stream, power, pictures):
+def _report(args, argv, bundle, card, stream, power, pictures, chosen=()):
     machine = {"processor": card.device, "system": platform.platform(), "threads": str(args.threads)}
     versions = {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__}
     facts = {"engine": args.engine, "backend": card.backend, "engine_mib": card.engine_bytes / 1024.0**2}
+    facts.update(chosen)
     energy = {"mean_w": power.mean_w, "frame_j": power.frame_j(stream.frames), "hottest_c": power.max_c}
     words = ["edge-mpq", "run"] + [shlex.quote(sources.shown(word)) for word in argv]
     return report_record.RunReport(
@@ -138,11 +164,17 @@ def _parser():
         "a GStreamer pipeline, or synthetic",
     )  # fmt: skip
     parser.add_argument("--fps", type=above_zero(float), help="play what is no camera as one of this rate")
-    parser.add_argument("--engine", choices=("model", "fp32"), default="model", help="which of the bundle's (model)")
+    roles = [role for role, _ in ROLES]
+    parser.add_argument("--engine", choices=roles, default="model", help="which of the bundle's (model)")
     parser.add_argument("--backend", help="run on another backend than the target's: onnxruntime, openvino, replay")
     parser.add_argument("--threads", type=above_zero(int), default=1, help="of the engine and of OpenCV (1)")
     parser.add_argument("--frames", type=above_zero(int), metavar="N", help="stop after N frames")
     parser.add_argument("--seconds", type=above_zero(float), metavar="T", help="stop after T seconds")
+    parser.add_argument(
+        "--web", nargs="?", type=access.parse, const=access.parse(""), metavar="HOST:PORT",
+        help="serve a page with picture, figures and a switch between the engines, in place of the window "
+        "(127.0.0.1:8080); what ends is opened again",
+    )  # fmt: skip
     parser.add_argument("--headless", action="store_true", help="open no window")
     parser.add_argument("--video", metavar="OUT.mp4", help="write the frames with their overlay")
     parser.add_argument("--jsonl", metavar="OUT.jsonl", help="write one JSON object a frame")

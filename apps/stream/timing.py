@@ -40,3 +40,30 @@ class Rate(object):
         """The rate."""
         elapsed = self._times[-1] - self._times[0] if self._times else 0.0
         return (len(self._times) - 1) / elapsed if elapsed > 0 else 0.0
+
+
+class Meter(object):
+    """The figures of a run, or of one engine's part in it.
+
+    latency: ms from frame to answer.  rate: of the answers.  stages: name -> ms, in order.
+    """
+
+    def __init__(self, stages):
+        self.latency, self.rate = Rolling(), Rate()
+        self.stages = {name: Rolling() for name in stages}
+        self.frames = 0
+
+    def answered(self, ms, time_s):
+        """Note an answer, ``ms`` after its frame."""
+        self.latency.add(ms)
+        self.rate.add(time_s)
+
+    def done(self, marks):
+        """Note the times in s between which a frame's stages lay: one more than there are stages."""
+        for times, begun, ended in zip(self.stages.values(), marks, marks[1:]):
+            times.add(1e3 * (ended - begun))
+        self.frames += 1
+
+    def stages_p50_ms(self):
+        """name -> median ms of each stage."""
+        return {name: times.percentile(50) for name, times in self.stages.items()}

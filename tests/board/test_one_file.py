@@ -14,6 +14,7 @@ import pytest
 
 from edge_mpq.records import report as reports
 from tests.attacks.packing import packed
+from tests.stream.page_of import Page
 
 TRAPS = ("torch", "torchvision", "onnx", "onnx_graphsurgeon", "rich", "scipy", "matplotlib")
 
@@ -90,6 +91,27 @@ def test_every_module_imports_from_inside_the_file(pyz: Path, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     # The door of a family lists its methods inside a zip too.
     assert {"onnxruntime", "replay", "tensorrt"} <= set(done.stdout.split())
+
+
+def test_the_page_is_served_from_inside_the_file(pyz: Path, tmp_path: Path) -> None:
+    if not _has_numpy():
+        pytest.skip(f"{_interpreter()} has no numpy and cv2; EDGE_MPQ_PYTHON36 may name one that has")
+    words = ["run", "--backend", "replay", "--fps", "50", "--web", "127.0.0.1:0"]
+    environment = {**os.environ, "EDGE_MPQ_CACHE": str(tmp_path / "cache")}
+    line = [_interpreter(), "-B", str(pyz), *words]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as process:
+        try:
+            assert process.stderr is not None
+            page = Page(process.stderr.readline().strip().partition(": ")[2])
+            assert page.get("/").status == page.get("/frame.jpg").status == 200
+            page.post("/engine", role="fp32")
+            assert page.until(lambda told: told["engine"] == "fp32")["torn"] == 0
+            assert page.post("/recording", on=True).status == page.post("/recording", on=False).status == 200
+            assert page.get("/last").body
+        finally:
+            process.terminate()
+            told = process.communicate(timeout=20)[1]
+    assert "Traceback" not in told
 
 
 def test_run_and_bench(run, tmp_path: Path) -> None:

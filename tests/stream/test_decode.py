@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from apps.stream.decode import check, decode, on_frame
+from apps.stream.decode import beside_rival, check, decode, on_frame, shift_of
 from edge_mpq.engines import inputs
 from edge_mpq.engines.base import Engine, TensorSpec
 from edge_mpq.errors import BundleError, EngineError
@@ -21,8 +21,8 @@ class Named(Engine):
     outputs = (TensorSpec("logits", (None,), "float32"),)
 
 
-def _decode(logits, task="classify", classes=(), shape=None, recipe=RECIPE):
-    return decode(Named(), [np.asarray(logits, np.float32)], bundle(task, list(classes)), recipe, shape)
+def _decode(logits, task="classify", classes=(), shape=None, recipe=RECIPE, shift=None):
+    return decode(Named(), [np.asarray(logits, np.float32)], bundle(task, list(classes)), recipe, shape, shift)
 
 
 @given(hnp.arrays(np.float32, st.tuples(st.just(1), st.integers(2, 9)), elements=st.floats(-1e4, 1e4, width=32)))
@@ -167,3 +167,39 @@ def test_outside_of_the_crop_nothing_was_seen():
 def test_a_coarse_output_of_a_padded_frame_fills_the_frame():
     recipe = inputs.Recipe(64, 64, "pad")
     assert on_frame(np.ones((8, 8), np.uint8), recipe, (30, 120)).all()
+
+
+@given(
+    hnp.arrays(np.float32, st.tuples(st.just(1), st.integers(2, 6)), elements=st.floats(-9, 9, width=32)),
+    st.integers(0, 5),
+    st.floats(0.01, 0.99),
+)
+def test_a_class_is_the_answer_from_its_threshold_on(logits, watched, threshold):
+    watched %= logits.shape[1]
+    plain, answer = _decode(logits), _decode(logits, shift=shift_of(logits.shape[1], watched, threshold))
+    np.testing.assert_array_equal(answer.scores, plain.scores)
+    beside = beside_rival(answer.scores, watched)
+    if abs(beside - threshold) > 1e-4:
+        assert (answer.label == f"class {watched}") == (beside > threshold)
+    if logits.shape[1] == 2:
+        assert beside == pytest.approx(answer.scores[watched], abs=1e-6)
+    assert answer.confidence == answer.scores[int(answer.label[6:])]
+
+
+def test_a_threshold_of_a_half_is_none():
+    assert shift_of(3, 1, 0.5) is None and shift_of(3, 1, 0.9)[1] > 0 > shift_of(3, 1, 0.1)[1]
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_threshold_grows_or_shrinks_a_mask_but_not_out_of_what_was_seen(classes):
+    logits = np.zeros((1, classes, 16, 16), np.float32)
+    logits[0, -1] = np.linspace(-3, 3, 16)[None]  # surer from column to column
+    recipe = inputs.Recipe(16, 16, "crop")
+    areas = []
+    for threshold in (0.1, 0.5, 0.9):
+        answer = _decode(logits, "segment", shape=(16, 32), recipe=recipe, shift=shift_of(2, 1, threshold))
+        columns = np.flatnonzero(answer.mask.all(axis=0))
+        assert columns.min() >= 8 and columns.max() < 24, "the crop saw the middle alone"
+        areas.append(len(columns))
+        assert answer.scores[1] == pytest.approx(len(columns) / 16)
+    assert areas == [13, 8, 3]

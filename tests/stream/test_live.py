@@ -1,0 +1,187 @@
+"""What lies behind the page: sources opened again, engines that change, what is drawn and kept for whom."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from apps.stream import clips, loop
+from apps.stream.again import RETRY_S, Again
+from apps.stream.clips import Kept
+from apps.stream.frames import TORN
+from apps.stream.live import FRESH_S, Live
+from apps.stream.sinks import Shown
+from apps.stream.switch import Switch
+from edge_mpq.engines import replay
+from edge_mpq.errors import EngineError, SourceError
+from tests.stream.scripted import SIZE, Clock, ListSource, bundle, capture_of, picture
+
+
+@pytest.fixture
+def engines(tmp_path):
+    """role -> Engine: fp32 and int8 answer, model's answers are not finite."""
+    outputs = {"fp32": [[0.0, 3.0]], "int8": [[3.0, 0.0]], "model": [[np.nan, 0.0]]}
+    for role, answers in outputs.items():
+        replay.record(tmp_path / role, answers, (None, 3, SIZE, SIZE))
+    return {role: replay.open(tmp_path / role) for role in outputs}
+
+
+def _switch(engines, opened=None, first="fp32"):
+    def open_role(role, say):
+        say(f"building {role}")
+        if opened is not None:
+            opened.append(role)
+        return engines[role]
+
+    return Switch(open_role, bundle()._replace(files=dict.fromkeys(engines, "file")), first)
+
+
+def test_a_source_is_opened_again_until_it_is_stopped():
+    ones, pauses, sources = picture(), [], []
+    script = [
+        ListSource([ones, TORN]),
+        ListSource([ones], vanished=True),
+        SourceError("the camera 0 does not open", "look"),
+        SourceError("there is no camera 0", "look"),
+        ListSource([ones, ones]),
+    ]
+
+    def opened():
+        made = script.pop(0)
+        if isinstance(made, Exception):
+            raise made
+        sources.append(made)
+        return made
+
+    def pause(seconds):
+        pauses.append((seconds, again.lost))
+
+    again = Again(opened, pause)
+    assert [again.read() is TORN for _ in range(3)] == [False, True, False]
+    assert again.lost == "" and sources[0].closed
+    assert again.read() is ones and again.lost == ""
+    assert pauses == [(RETRY_S, "the camera 0 does not open"), (RETRY_S, "there is no camera 0")]
+    assert again.read() is ones
+    again.stop()
+    assert sources[-1].stopping.is_set() and again.read() is None and not again.vanished
+    again.close()
+    assert all(source.closed for source in sources)
+
+
+def test_a_source_that_does_not_open_at_first_is_an_error():
+    def opened():
+        raise SourceError("there is no camera 7", "found: none")
+
+    with pytest.raises(SourceError, match="no camera 7"):
+        Again(opened)
+
+
+def test_engines_are_opened_when_asked_for_and_once(engines):
+    opened: list[str] = []
+    with _switch(engines, opened) as switch:
+        assert switch.names == {"fp32": "fp32", "int8": "int8", "model": "mixed"} and opened == []
+        assert switch.turn() is engines["fp32"] and switch.opened("int8") is None
+        assert not switch.ask("plan") and switch.ask("int8")
+        assert switch.role == "fp32", "not before the next frame"
+        assert switch.turn() is engines["int8"] and switch.told == "building int8"
+        switch.ask("fp32")
+        assert switch.turn() is engines["fp32"] and opened == ["fp32", "int8"]
+
+
+def test_an_engine_that_cannot_answer_is_refused_and_asked_again_when_wished(engines):
+    opened: list[str] = []
+    with _switch(engines, opened) as switch:
+        switch.turn()
+        for _ in range(2):
+            switch.ask("model")
+            assert switch.turn() is engines["fp32"]
+            assert "not finite" in switch.faults["model"] and switch.asked == "fp32" and switch.opening is None
+        assert opened == ["fp32", "model", "model"]
+
+
+def test_without_another_engine_the_fault_is_raised():
+    def open_role(role, say):
+        raise EngineError("no memory", "close what is open")
+
+    with pytest.raises(EngineError, match="no memory"):
+        Switch(open_role, bundle(), "model").turn()
+
+
+def test_faults_of_any_kind_leave_the_camera_running(engines, capsys):
+    with _switch(engines) as switch:
+        switch.turn()
+        del engines["int8"]
+        switch.ask("int8")
+        assert switch.turn() is engines["fp32"] and switch.faults["int8"] == "'int8'"
+        assert "KeyError" in capsys.readouterr().err
+
+
+def _live(engines, clock, **more):
+    capture = SimpleNamespace(source=SimpleNamespace(name="scripted", lost=""), dropped=0, torn=0)
+    live = Live(bundle(), _switch(engines), capture, clock=clock, **more)
+    live.turn()
+    return live
+
+
+def _shown(pixels):
+    answer = SimpleNamespace(label="fire", confidence=0.9, scores=np.array([0.1, 0.9], np.float32))
+    return Shown(0, 0, 0.0, answer, 1.0, pixels)
+
+
+def test_a_picture_is_drawn_when_someone_looks_and_once_for_all(engines):
+    clock, kept = Clock(), []
+    live = _live(engines, clock, keep=lambda time_s, jpeg: kept.append(jpeg))
+    assert not live.wants(0), "nobody looks"
+    given: list = []
+    lookers = [threading.Thread(target=lambda: given.append(live.picture(0, 10))) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    while not live.wants(0):
+        pass
+    live.write(_shown(picture()))
+    for looker in lookers:
+        looker.join()
+    assert [seen.number for seen in given] == [1, 1]
+    assert live.jpeg(given[0]) is live.jpeg(given[1]) and len(kept) == 1
+    clock.now += 0.01
+    assert live.picture(1, 0) is None and not live.wants(1), "too early for another"
+    clock.now += 0.05
+    assert live.wants(1)
+
+
+def test_who_comes_later_is_given_no_old_picture(engines):
+    clock = Clock()
+    live = _live(engines, clock)
+    live.picture(0, 0)
+    live.write(_shown(picture()))
+    clock.now += FRESH_S / 2
+    assert live.picture(0, 0) is not None
+    clock.now += FRESH_S
+    assert live.picture(0, 0) is None
+    assert live.snapshot() is not None, "but a camera that is gone still leaves its last"
+
+
+def test_figures_are_those_of_the_engine_that_answers(engines):
+    live = _live(engines, Clock(0.001))
+    kept: list[Shown] = []
+    sink = SimpleNamespace(wants=lambda number: True, write=lambda shown: kept.append(shown) or (
+        live.switch.ask("int8") and None if shown.number == 3 else None
+    ))  # fmt: skip
+    stream = loop.run(capture_of([picture()] * 10), engines["fp32"], bundle(), [sink], Clock(0.001), live=live)
+    assert [shown.answer.label for shown in kept] == ["fire"] * 4 + ["no fire"] * 6
+    assert stream.frames == 10 and live.meter.frames == 6 and live.engine_name == "int8"
+    # What opening takes is in no stage: one tick for each as without a page.
+    assert stream.stages_p50_ms == pytest.approx(dict.fromkeys(loop.STAGES, 1.0))
+
+
+def test_what_is_kept_has_an_end(monkeypatch):
+    monkeypatch.setattr(clips, "KEPT_BYTES", 1000)
+    kept = Kept()
+    for second in range(30):
+        kept.add(float(second), b"x" * 50)
+    assert [time_s for time_s, _ in kept.pictures()] == list(range(19, 30))
+    kept.add(30.0, b"x" * 900)
+    assert [time_s for time_s, _ in kept.pictures()] == [28.0, 29.0, 30.0]
+    kept.add(31.0, b"x" * 1001)
+    assert kept.pictures() == []
