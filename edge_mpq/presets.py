@@ -27,6 +27,7 @@ from edge_mpq.records.target import Target
 from edge_mpq.residuals import Residual, cosines, residuals
 from edge_mpq.roles import Role
 from edge_mpq.sensitivity.weight_outliers import towering
+from edge_mpq.training.block_predictor import predicted
 
 Groups = list[list[str]]
 # layer -> pair of formats.
@@ -78,21 +79,17 @@ def outlier_p(model: Model) -> Groups:
 
 
 def block_cos_k(model: Model) -> Groups:
-    """Whole blocks, those that turn their tokens farthest first; of a mixture the part with the experts is asked."""
-    found = _outermost(residuals(model.graph))
-    whole = {block: block.layers for block in found}
-    for members in mixtures.blocks(model.roles):
-        for block in found:
-            if any(model.roles[name].kind == "routed" for name in block.layers) and set(block.layers) & set(members):
-                whole[block] = tuple(members)
-    if model.named("router"):
-        found = [block for block in found if any(model.roles[name].kind == "routed" for name in block.layers)]
-    turned = cosines(model.graph, found, model.batches)
-    return [list(whole[block]) for _, block in sorted(zip(turned, found, strict=True), key=lambda pair: pair[0])]
+    """Whole blocks, those that turn their tokens farthest first; of a mixture's, the part with the experts is asked."""
+    return _farthest(model, cosines)
+
+
+def block_learned_k(model: Model) -> Groups:
+    """Like block_cos_k, by the cosines that a small network learns to predict."""
+    return _farthest(model, predicted)
 
 
 PRESETS: dict[str, Callable[[Model], Groups]] = {
-    preset.__name__: preset for preset in (attn4, shared4, freq_topk, first_k, outlier_p, block_cos_k)
+    preset.__name__: preset for preset in (attn4, shared4, freq_topk, first_k, outlier_p, block_cos_k, block_learned_k)
 }
 
 
@@ -154,6 +151,26 @@ def average_bits(choices: Mapping[str, Sequence[str]], layers: Sequence[LayerSpe
 def within(bits: float, layers: Sequence[LayerSpec]) -> Callable[[Choices], bool]:
     """Whether a plan has no more than ``bits`` a weight on average, to nine digits."""
     return lambda choices: average_bits(choices, layers) <= bits * (1 + 1e-9)
+
+
+def _farthest(model: Model, turned: Callable[[fx.GraphModule, list[Residual], Sequence], list[float]]) -> Groups:
+    """Whole blocks by the least of ``turned``, their cosines: mixtures' where there are any, else residual ones."""
+    whole = _outermost(residuals(model.graph))
+    groups = [list(block.layers) for block in whole]
+    if model.named("router"):
+        groups = mixtures.blocks(model.roles)
+        whole = [_around(group, model) for group in groups]
+    ranked = sorted(zip(turned(model.graph, whole, model.batches), groups, strict=True), key=lambda pair: pair[0])
+    return [group for _, group in ranked]
+
+
+def _around(group: Sequence[str], model: Model) -> Residual:
+    """The smallest residual block that holds the routed experts of a mixture's block."""
+    experts = {name for name in group if model.roles[name].kind == "routed"}
+    around = [block for block in residuals(model.graph) if experts <= set(block.layers)]
+    if not around:
+        raise PlanError("a mixture stands beside no skip connection", "choose a preset that asks for no cosines")
+    return min(around, key=lambda block: len(block.layers))
 
 
 def _outermost(found: Sequence[Residual]) -> list[Residual]:
