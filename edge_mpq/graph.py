@@ -188,7 +188,8 @@ def shape(node: fx.Node) -> tuple[int, ...]:
     """
     extents = list(node.meta["val"].shape)
     batch = next((axis for axis, extent in enumerate(extents) if not isinstance(extent, int)), 0)
-    merged = 1 if isinstance(extents[batch], int) else int(extents[batch]) // TRACED_PICTURES
+    # int() of a symbolic extent would make it a constant for all tensors that are derived from this one.
+    merged = 1 if isinstance(extents[batch], int) else extents[batch].node.hint // TRACED_PICTURES
     return tuple(int(extent) for extent in (*extents[:batch], *[merged] * (merged > 1), *extents[batch + 1 :]))
 
 

@@ -83,7 +83,7 @@ def problem(scores: ScoreTable, limits: Sequence[Limit], ties: Sequence[Sequence
     faults += [f"tied layer {name!r} has no scores" for tie in ties for name in tie if name not in scores]
     _refuse(faults, "score the layers of this model again")
 
-    units = _units(list(scores), ties)
+    units = joined(list(scores), ties)
     pairs = [
         [pair for pair in scores[unit[0]] if all(scores[name].get(pair, math.inf) < math.inf for name in unit)]
         for unit in units
@@ -146,7 +146,7 @@ def _refuse(faults: list[str], mend: str) -> None:
         raise PlanError("; ".join(shown), mend)
 
 
-def _units(layers: list[str], ties: Sequence[Sequence[str]]) -> list[list[str]]:
+def joined(layers: list[str], ties: Sequence[Sequence[str]]) -> list[list[str]]:
     """Layers grouped by ties (ties that share a layer are one), in the order of ``layers``."""
     group = {name: [name] for name in layers}
     for tie in ties:
