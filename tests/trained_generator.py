@@ -53,15 +53,15 @@ def labelled(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @functools.cache
-def state() -> dict[str, torch.Tensor]:
+def state(seed: int = 0) -> dict[str, torch.Tensor]:
     """The parameters of a generator whose token 0 is no greater than its words, after about 15 seconds."""
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = Generator().train()
         optimizer = torch.optim.Adam(model.parameters())
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, STEPS)
         for step in range(STEPS):
-            inputs, pictures = labelled(EACH, seed=step)
+            inputs, pictures = labelled(EACH, seed=1000 * seed + step)
             loss = functional.mse_loss(model(inputs)[:, 0].sigmoid(), pictures)
             optimizer.zero_grad()
             loss.backward()
@@ -71,10 +71,10 @@ def state() -> dict[str, torch.Tensor]:
 
 
 @functools.cache
-def graph(ratio: float = RATIO) -> fx.GraphModule:
+def graph(ratio: float = RATIO, seed: int = 0) -> fx.GraphModule:
     """The traced graph of the generator with token 0 ``ratio`` times as great as any word: one function for all."""
     model = Generator()
-    model.load_state_dict(state())
+    model.load_state_dict(state(seed))
     return simulation.prepared(model.eval().strengthen(ratio), labelled(2, 0)[0])
 
 

@@ -102,6 +102,7 @@ class Generator(nn.Module):
         factor = ratio * self.words.weight.abs().max() / self.beginning.abs().max()
         self.beginning *= factor
         for block in self.blocks:
+            assert isinstance(block, Block)
             for reader in (block.attn2.to_k, block.attn2.to_v):
                 reader.weight[:, :OUTLYING] /= factor
         return self

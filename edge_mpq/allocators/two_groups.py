@@ -37,14 +37,14 @@ def allocate(
     """The best plan that is tried, within all limits; see the family's contract.  PlanError for three groups too."""
     whole = milp.allocate(scores, limits, ties)
     groups = _grouped(scores, limits, ties)
-    if len(groups) < 2:
+    if len(groups) < 2 or loss is None:  # the sum of scores has no better plan
         return whole
     known: dict[tuple[Pair, ...], float] = {}
 
     def harm(plan: Plan) -> float:
         key = tuple(plan.values())
         if key not in known:
-            known[key] = loss(plan) if loss is not None else sum(scores[name][pair] for name, pair in plan.items())
+            known[key] = loss(plan)
         return known[key]
 
     found, ratios = [whole], [1.0] * len(limits)
@@ -76,8 +76,9 @@ def _plans(
 ) -> list[Plan]:
     """The plans of one split, for each share of the budget; those that cannot be are left out."""
     plans: list[Plan] = []
+    one, other = groups
     for share in SHARES:
-        parts = [split(limit, *groups, ratio) for limit, ratio in zip(limits, ratios, strict=True)]
+        parts = [split(limit, one, other, ratio) for limit, ratio in zip(limits, ratios, strict=True)]
         chosen: Plan = {}
         try:
             for side, names in enumerate(groups):
