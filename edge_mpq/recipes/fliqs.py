@@ -2,11 +2,13 @@
 
 See edge_mpq.training.fliqs.  What a layer may draw are the pairs of the target's menu, so that
 on a real target only what deploys is searched: weights alone where activations have one format,
-both at once (``fp8``, ``fp4``) on ``simulation``.  The paper's search over channel counts is not
-here; its ImageNet settings came from a closed code base and could not be read.
+both at once (``fp8``, ``fp4``) on ``simulation``.  With ``widths`` it searches how many channels
+layers keep beside their formats, and the graph that comes out is narrower; the paper's space of
+architectures, and its ImageNet settings, came from a closed code base and could not be read.
 """
 
 import math
+from collections.abc import Sequence
 
 from edge_mpq import budget as budgets
 from edge_mpq import menu as menus
@@ -36,13 +38,22 @@ def run(
     epochs: int | None = None,
     learning_rate: float = LEARNING_RATE,
     options: Options = Options(),  # noqa: B008  immutable
+    widths: Sequence[float] = (),
 ) -> Outcome:
-    """The recipe; see the family's contract.  PlanError without training batches, or for a budget of accuracy."""
+    """The recipe; see the family's contract.
+
+    widths: shares of its output channels that a layer may keep (1.0, 0.75, 0.5), none to keep all.
+    A budget is that of the model as it was given: ``size<=3bits`` is three bits for each weight it
+    had.  Raises PlanError without training batches, for a budget of accuracy, and with ``widths`` for
+    one of latency, which is not in proportion to channels.
+    """
     if task.training is None:
         raise PlanError("fliqs searches while it trains, and there are no labelled batches", "give training data")
     wanted = budgets.parse(task.budget)
     if wanted.drop() is not None:
         raise PlanError(f"budget {wanted} speaks of accuracy", "give fliqs a size, bitops or latency")
+    if widths and any(term.quantity == "latency" for term in wanted.terms):
+        raise PlanError(f"budget {wanted} speaks of latency, which no width foretells", "give a size or bitops")
     layers = layers_of(task.graph)
     menu = menus.menu_of(layers, task.target, task.formats)
     tables = cost_tables(layers, menu, task.target)
@@ -59,11 +70,12 @@ def run(
         options,
         task.seed,
         progress,
+        widths=widths,
     )
-    choices = {
-        name: Choice(*pair, why=f"probability {found.probabilities[name][pair]:.2g} when the policy settled")
-        for name, pair in found.choices.items()
-    }
+    if widths:
+        layers = layers_of(found.graph)
+        tables = cost_tables(layers, menu, task.target)
+    choices = {name: Choice(*pair, why=_why(found, name)) for name, pair in found.choices.items()}
     made = PrecisionPlan(fingerprint(layers), task.target.name, choices, str(wanted), allocator="fliqs")
     none = {name: dict.fromkeys(pairs, 0.0) for name, pairs in menu.items()}
     predicted = predict(made, layers, tables, none)
@@ -72,3 +84,12 @@ def run(
     if task.target.scheme.weights == "integer":
         simulation.round_biases(quantized)
     return Outcome(made, found.graph, quantized, found.ranges)
+
+
+def _why(found: fliqs.Found, name: str) -> str:
+    """What the policy made of a layer's formats, and of its width."""
+    why = f"probability {found.probabilities[name][found.choices[name]]:.2g} when the policy settled"
+    if name in found.widths:
+        share, reason = found.widths[name]
+        why += f"; keeps {100 * share:.3g} % of its channels: {reason}"
+    return why

@@ -44,12 +44,12 @@ class Tensor(NamedTuple):
 class Channels(NamedTuple):
     """The channels of a graph; equal numbers are one channel.
 
-    count: I.  tensors: node -> where its channels lie; others have none.  writes, reads: layer ->
+    total: I.  tensors: node -> where its channels lie; others have none.  writes, reads: layer ->
     the numbers of its K outputs and C inputs; a depthwise layer, and one whose inputs have no
     number, reads none.  fixed: number of a channel that must stay -> why.
     """
 
-    count: int
+    total: int
     tensors: dict[str, Tensor]
     writes: dict[str, torch.Tensor]
     reads: dict[str, torch.Tensor]
@@ -110,7 +110,7 @@ class _Walk:
         """Number what ``node`` writes, or say why what it reads must stay."""
         carried = [source for source in node.all_input_nodes if source in self.tensors]
         if node in self.layers:
-            made = self._layer(node, *self.layers[node])
+            made: Tensor | None = self._layer(node, *self.layers[node])
         elif not carried or node.target == aten.sym_size.int:
             return
         else:

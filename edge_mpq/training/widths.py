@@ -43,7 +43,7 @@ class Widths(NamedTuple):
 
     def kept(self, widths: Sequence[float]) -> torch.Tensor:
         """Which channels there are where group g keeps ``widths[g]`` of its own, rounded up: bool [I]."""
-        kept = torch.ones(self.channels.count, dtype=torch.bool)
+        kept = torch.ones(self.channels.total, dtype=torch.bool)
         for group, width in zip(self.groups, widths, strict=True):
             for stratum in group.strata:
                 kept[stratum[math.ceil(width * len(stratum) - 1e-9) :]] = False
@@ -54,7 +54,7 @@ class Widths(NamedTuple):
 def widths_of(graph: fx.GraphModule) -> Widths:
     """The groups of a traced and folded graph, in the order of its layers."""
     channels = channels_of(graph)
-    norms, writers = torch.zeros(channels.count), dict[int, dict[str, None]]()
+    norms, writers = torch.zeros(channels.total), dict[int, dict[str, None]]()
     for name, numbers in channels.writes.items():
         norms.index_add_(0, numbers, _norms(graph, name, len(numbers)))
         for number in numbers.tolist():

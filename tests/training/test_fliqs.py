@@ -17,6 +17,7 @@ from edge_mpq.records import target as targets
 from edge_mpq.records.plan import Choice
 from edge_mpq.training import fliqs
 from edge_mpq.training.policy import Options
+from edge_mpq.training.switching import LEAST_SIZE, Switching
 from tests import toys
 from tests.training import aware
 
@@ -34,9 +35,9 @@ def mixed(kind: str, pairs: list) -> dict:
     }
 
 
-def switching(kind: str, target: str, choices: dict) -> fliqs.Switching:
+def switching(kind: str, target: str, choices: dict) -> Switching:
     board = targets.get(target)
-    return fliqs.Switching(toys.graph(kind), board, toys.ranges(kind, board.scheme.activation == "int8"), choices)
+    return Switching(toys.graph(kind), board, toys.ranges(kind, board.scheme.activation == "int8"), choices)
 
 
 @pytest.mark.parametrize("kind", ["residual", "transformer", "unet"])
@@ -153,5 +154,5 @@ def test_rates_are_in_proportion_to_what_folding_has_made_of_a_parameter():
         next(model.parameters()).zero_()
     first, *others = model.parameter_groups(0.01, 0.0)
     assert [group["lr"] for group in others] == pytest.approx([0.005] * len(others))
-    assert first["lr"] == pytest.approx(0.01 * fliqs.LEAST_SIZE)
+    assert first["lr"] == pytest.approx(0.01 * LEAST_SIZE)
     assert len(others) + 1 == len(list(model.parameters()))
