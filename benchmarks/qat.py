@@ -2,9 +2,10 @@
 
     python -m benchmarks.qat --weights resnet20_cifar10.pt --data cifar10.npz --plans w4a8 w2a8
 
-Both start from the same float model and plan.  After training: ranges of least squared error on
-512 pictures, rounding with error feedback, bias correction.  Aware: a few epochs over the
-training pictures, shifted and mirrored.  A seed draws calibration pictures, order and shifts.
+All start from the same float model and plan.  Nearest and after training: ranges of least squared error on
+512 pictures, rounding to nearest or with error feedback, bias correction.  Aware: a few epochs over the
+training pictures, shifted and mirrored, by the float model's answers.  A seed draws calibration
+pictures, order and shifts.
 Accuracy is of the engine on every test picture; where no engine runs the plan, of the simulation.
 """
 
@@ -37,7 +38,10 @@ from export import onnx_from_torch
 from export.bundle_from_torch import Quantized, opset_of, quantized_onnx
 
 MOVED = Augmentation(shift=4, contrast=0.0)
-HEAD = "| plan | seed | fp32 % | after training % | aware % | gain, points | engine agrees % | s after | s aware |"
+COLUMNS = (
+    "plan", "seed", "fp32 %", "nearest %", "after training %", "aware %", "gain, points",
+    "agrees %", "s after", "s aware",
+)  # fmt: skip
 
 
 class Measured(NamedTuple):
@@ -47,6 +51,7 @@ class Measured(NamedTuple):
     """
 
     fp32: float
+    nearest: float
     after: float
     aware: float
     agreement: float
@@ -61,8 +66,8 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--plans", nargs="+", default=["w4a8"], help="w4a8, w4a4, ... or a budget such as size<=5bits")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--rate", type=float, default=3e-4, help="peak learning rate")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1e-4, help="peak learning rate")
     parser.add_argument("--distillation", type=float, default=1.0, help="weight of the float model's answers")
     parser.add_argument("--frozen", type=float, default=1.0, help="last share of epochs on running statistics")
     parser.add_argument("--batch", type=int, default=32)
@@ -71,12 +76,13 @@ def main() -> None:
     data, recipe = open_data(args.data), Recipe(32, 32)
     test = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches(data.test, recipe, 100)]
     pick = picking(data.train, recipe, range(len(data.train)), bar)
-    print(HEAD + "\n" + "|---" * 9 + "|", flush=True)
+    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
     for wanted in args.plans:
         for seed in range(args.seeds):
             calibration = Calibration(data.train, recipe, 512, seed=seed)
             found = one(args, wanted, calibration, Shuffled(pick, len(data.train), args.batch, MOVED, seed), test)
-            numbers = (found.fp32, found.after, found.aware, found.aware - found.after, found.agreement)
+            gain = found.aware - found.after
+            numbers = (found.fp32, found.nearest, found.after, found.aware, gain, found.agreement)
             shown = " | ".join(f"{number:.2f}" for number in numbers)
             print(f"| {wanted} | {seed} | {shown} | {found.after_s:.0f} | {found.aware_s:.0f} |", flush=True)
 
@@ -87,7 +93,9 @@ def one(args: argparse.Namespace, wanted: str, calibration: Calibration, picture
     plan = plan_of(wanted, model, example, calibration)
     started = time.perf_counter()
     after, ranges = edge_mpq.quantize(model, plan, calibration)
-    after_s, started = time.perf_counter() - started, time.perf_counter()
+    after_s = time.perf_counter() - started
+    nearest, _ = edge_mpq.quantize(model, plan, calibration, rounding="nearest", ranges=ranges)
+    started = time.perf_counter()
     aware = qat.fit(
         model,
         example,
@@ -105,15 +113,16 @@ def one(args: argparse.Namespace, wanted: str, calibration: Calibration, picture
     graph = edge_mpq.prepared(model, example)
     said = {"fp32": answers(graph, test).numpy(), "sim": answers(aware.model, test).numpy()}
     if plan.target == "simulation":
-        said |= {"after": answers(after, test).numpy(), "aware": said["sim"]}
+        said |= {"nearest": answers(nearest, test).numpy(), "after": answers(after, test).numpy(), "aware": said["sim"]}
     else:
+        said |= {"nearest": engine_answers(graph, nearest, plan, test)}
         said |= {"after": engine_answers(graph, after, plan, test)}
         said |= {"aware": engine_answers(aware.graph, aware.model, plan, test)}
     labels = torch.cat([label for _, label in test]).numpy()
     right = {name: 100 * float((measure.top1(scores) == labels).mean()) for name, scores in said.items()}
     agreed = 100 * float((measure.top1(said["aware"]) == measure.top1(said["sim"])).mean())
     agreement = float("nan") if plan.target == "simulation" else agreed
-    return Measured(right["fp32"], right["after"], right["aware"], agreement, after_s, aware_s)
+    return Measured(*(right[way] for way in ("fp32", "nearest", "after", "aware")), agreement, after_s, aware_s)
 
 
 def plan_of(wanted: str, model: nn.Module, example: torch.Tensor, calibration: Calibration) -> PrecisionPlan:
