@@ -3,8 +3,10 @@
     python -m benchmarks.fliqs --weights resnet20_cifar10.pt --data cifar10.npz
 
 One row a menu: of one format, nothing is searched and the same training runs on it; ``after
-training`` rows are the uniform and the default recipe on the same pictures.  Accuracy is of the
-simulation on the first test pictures.  A seed draws pictures, their order and shifts, and formats.
+training`` rows are the uniform and the default recipe on the same pictures.  A menu with widths
+is searched jointly: bits are those of the weights that are left, size and bit operations are shares
+of the whole model's in fp32.  Accuracy is of the simulation on the first test pictures.  A seed
+draws pictures, their order and shifts, and formats.
 """
 
 import argparse
@@ -32,6 +34,7 @@ from edge_mpq.training.policy import Options
 
 # Labelled training pictures that nobody trains on: half of them calibrate.
 HELD = 1024
+HEAD = "| target | recipe | formats | bits | size, % of fp32 | GBOPs, % of fp32 | top-1 % | layers | seconds |"
 
 
 class Case(NamedTuple):
@@ -41,6 +44,7 @@ class Case(NamedTuple):
     formats: tuple[str, ...]
     target: str
     budget: str
+    widths: tuple[float, ...] = ()
 
 
 # 1.25 times the bit operations of four bits everywhere: 16 of the 1024 of fp32.
@@ -60,6 +64,10 @@ CASES = {
         Case("fliqs", ("w4a4",), "simulation", EQUAL),
         Case("fliqs", ("w8a8", "w4a4"), "simulation", EQUAL),
     ],
+    "narrow": [
+        Case("fliqs", ("w8a8", "w4a8"), "cpu-x86-vnni", "size<=3bits", (1.0, 0.75, 0.5)),
+        Case("fliqs", ("w4a8", "w3a8", "w2a8"), "cpu-x86-vnni", "size<=3bits"),
+    ],
 }
 
 
@@ -77,7 +85,7 @@ def main() -> None:
     parser.add_argument("--cost-weight", type=float, default=1.0)
     parser.add_argument("--entropy", type=float, default=0.5)
     args = parser.parse_args()
-    print("| target | recipe | formats | bits | GBOPs, % of fp32 | top-1 % | layers | seconds |\n" + "|---" * 8 + "|")
+    print(HEAD + "\n" + "|---" * (HEAD.count("|") - 1) + "|")
     for seed in range(args.seeds):
         task, test, labels = _task(args, seed)
         for case in [case for name in args.cases for case in CASES[name]]:
@@ -109,22 +117,25 @@ def _row(args: argparse.Namespace, task: Task, case: Case, test: list[torch.Tens
     started = time.perf_counter()
     if case.recipe == "fliqs":
         options = Options(cost_weight=args.cost_weight, entropy=args.entropy)
-        outcome = fliqs.run(asked, bar, args.epochs, args.rate, options)
+        outcome = fliqs.run(asked, bar, args.epochs, args.rate, options, case.widths)
     else:
         outcome = recipes.get(case.recipe).run(asked, bar)
     seconds = time.perf_counter() - started
     right = float((answers(outcome.quantized, test).argmax(1) == labels).float().mean())
     layers = layers_of(outcome.graph)
     pairs = {name: choice[:2] for name, choice in outcome.plan.choices.items()}
-    spent = sum(layer.macs * _bits(pairs[layer.name]) for layer in layers) / sum(layer.macs * 1024 for layer in layers)
+    whole = layers_of(task.graph)
+    spent = sum(layer.macs * _bits(pairs[layer.name]) for layer in layers) / sum(layer.macs * 1024 for layer in whole)
+    bits = plans.weight_bits(outcome.plan, layers)
+    room = bits * sum(layer.weights for layer in layers)
     shorts = [plans.describe(choice) for choice in outcome.plan.choices.values()]
     counts = ", ".join(f"{shorts.count(short)} {short}" for short in dict.fromkeys(shorts))
-    bits = plans.weight_bits(outcome.plan, layers)
     cells = [
         case.target,
         case.recipe,
-        " ".join(case.formats),
+        " ".join((*case.formats, *map(str, case.widths))),
         f"{bits:.2f}",
+        f"{100 * room / sum(32 * layer.weights for layer in whole):.2f}",
         f"{100 * spent:.2f}",
         f"{100 * right:.2f}",
     ]
