@@ -61,10 +61,9 @@ def clusters(values: np.ndarray, count: int) -> np.ndarray:
     """
     points, place, often = np.unique(values, return_inverse=True, return_counts=True)
     size, count = len(points), min(count, len(points))
-    weight, first, second = (
-        np.concatenate([[0.0], np.cumsum(often * points**power)]) for power in range(3)
-    )  # of all points before one
-    inside = np.maximum(weight[None, :] - weight[:, None], 1e-300)
+    # Numbers, sums and sums of squares of the points before each.
+    weight, first, second = (np.concatenate([[0.0], np.cumsum(often * points**power)]) for power in range(3))
+    inside = np.maximum(weight[None, :] - weight[:, None], 1)
     spread = second[None, :] - second[:, None] - (first[None, :] - first[:, None]) ** 2 / inside
     spread[np.tril_indices(size + 1)] = np.inf  # from start to end, at least one point
     least, starts = spread[0], []
