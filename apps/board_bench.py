@@ -16,7 +16,7 @@ import numpy as np
 
 from apps import board_report, board_timing, doctor_facts
 from apps.stream import jetson
-from apps.stream.engine_from_bundle import open_engine
+from apps.stream.engine_from_bundle import ROLES, open_engine
 from apps.stream.power import Sampler
 from edge_mpq.engines import inputs
 from edge_mpq.errors import SourceError
@@ -25,8 +25,6 @@ from edge_mpq.records import plan as plan_record
 from edge_mpq.records import report as report_record
 from edge_mpq.records.report import LayerRow, RunReport, Variant
 
-# Report name of each role of a bundle, in the order of the report.
-VARIANTS = (("fp32", "fp32"), ("int8", "int8"), ("model", "mixed"))
 MIB = 2.0 ** 20
 IDLE_S = 2.0
 
@@ -105,7 +103,7 @@ def measure(folder, bundle, frames, args, sampler, say):
     idle = _idle(sampler, say)
     engines = {}
     try:
-        for role, _ in VARIANTS:
+        for role, _ in ROLES:
             if role in bundle.files:
                 engines[role] = open_engine(folder, bundle, role, args.backend, args.threads, say)
         reference = "fp32" if "fp32" in engines else "model"
@@ -114,7 +112,7 @@ def measure(folder, bundle, frames, args, sampler, say):
         batch = batch.astype(np.float32)
         timed = board_timing.interleaved(engines, batch, args.turns, args.warm, sampler)
         made, before = [], _before(folder)
-        for role, name in VARIANTS:
+        for role, name in ROLES:
             if role in engines:
                 size = os.path.getsize(os.path.join(folder, bundle.files[role]))
                 weights, rows = known_of(role, before.get(name), plan, size)
@@ -164,7 +162,7 @@ def _facts(timed, idle, turns, frames, plan):
         facts["model_fingerprint"] = plan.model
     if idle is not None:
         facts["idle_w"] = idle.mean_w
-    for role, name in VARIANTS:
+    for role, name in ROLES:
         if role in timed:
             facts[name + "_calls"] = int(timed[role].calls_ms.size)
         if role in timed and timed[role].mean_w is not None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from apps.board_bench import nominal_weights
-from apps.stream.engine_from_bundle import open_engine
+from apps.stream.engine_from_bundle import ROLES, open_engine
 from apps.terminal import bar, say
 from apps.wildfire import metrics
 from edge_mpq.engines.base import Engine
@@ -19,7 +19,7 @@ from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.report import LayerRow, RunReport, Variant
 
 # Report name of each role of a bundle, in the order of the report.
-VARIANTS = {"fp32": "fp32", "int8": "int8", "model": "mixed"}
+VARIANTS = dict(ROLES)
 MIB = 2.0**20
 # A 99th percentile of so many medians is not the engine's doing.
 BUSY = 4

@@ -5,6 +5,7 @@ figures; it never waits for anyone.  The page's threads ask for pictures, so tha
 is drawn for nobody, and no faster than it is looked at.
 """
 
+import re
 import threading
 import time
 from typing import Any, Dict, NamedTuple
@@ -20,6 +21,8 @@ from apps.stream.timing import Meter, Rate, Rolling
 # Of the picture: more a second, or wider, takes from the engine what nobody sees on a page.
 PICTURES_A_SECOND, COLUMNS, QUALITY = 20.0, 1280, 80
 SNAPSHOT_QUALITY = 95
+# How labels of nothing begin: No_Fire, background, normal.
+NOTHING = re.compile(r"(no|non|not|none|nothing|normal|negative|background)(?![a-z])", re.IGNORECASE)
 # A picture this old is not shown to someone who just came.
 FRESH_S = 1.0
 FIGURES_EVERY_S, BOARD_EVERY_S = 0.1, 1.0
@@ -51,8 +54,7 @@ class Live(Sink):
         self._meters = {role: Meter(STAGES) for role in switch.names}
         self._role, self._recent = None, Rolling(30)
         self._classes = [str(label) for label in bundle.classes]
-        # Class 0 is the background where a model segments.
-        self.watched, self.threshold, self._shift = int(bundle.task == "segment"), 0.5, None
+        self.watched, self.threshold, self._shift = first_of_note(self._classes), 0.5, None
         self._changed = threading.Condition()
         self._wanted, self._seen = False, None
         self._encoding = threading.Lock()
@@ -204,6 +206,13 @@ class Live(Sink):
             "p50_ms_of": {role: made.latency.percentile(50) for role, made in self._meters.items() if made.frames},
             "stages_ms": meter.stages_p50_ms(),
         }
+
+
+def first_of_note(classes):
+    """The index of the first label that does not name the absence of something, else 0; 1 where there are none."""
+    notes = [index for index, label in enumerate(classes) if not NOTHING.match(label)]
+    # Class 0 is most often the background.
+    return (notes + [0])[0] if classes else 1
 
 
 def encoded(pixels, quality):

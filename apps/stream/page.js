@@ -8,8 +8,8 @@ const round = (value, digits) => (value === null || value === undefined ? "–" 
 const time = (ms) => round(ms, ms >= 100 ? 0 : ms >= 10 ? 1 : 2);
 const percent = (part) => `${Math.round(100 * part)} %`;
 
-let told = null, heardAt = 0, spokenAt = 0, spokenLabel = "", spokenState = "";
-let moving = false; // the slider is held: what the board says of it is old
+let told = null, traced = 0, heardAt = 0, spokenAt = 0, spokenLabel = "", spokenState = "";
+let moving = false, unsent = false; // of the slider: what the board says of it is old meanwhile
 const trace = [];
 
 // The token came in the address and is a cookie by now: it need not stay in view.
@@ -23,7 +23,10 @@ async function post(path, body) {
   } catch (error) { speak("No answer from the board."); }
 }
 
-function speak(text) { at("spoken").textContent = text; }
+function speak(text) {
+  at("spoken").textContent = text;
+  spokenAt = Date.now();
+}
 
 // The picture: the next is asked for when this one is drawn, so a slow network never falls behind.
 async function pictures() {
@@ -55,7 +58,7 @@ async function figures() {
     try {
       const reply = await fetch("figures.json");
       const body = await reply.json();
-      if (reply.ok) { heardAt = Date.now(); show(body); } else notice("away", "Not let in", body.error);
+      if (reply.ok) { heardAt = Date.now(); show(body); } else if (reply.status === 403) notice("away", "Not let in", body.error); else throw new Error(body.error);
     } catch (error) {
       if (Date.now() - heardAt > AWAY_MS) notice("away", "No answer from the board", "The program has ended or the network is down. Trying again.");
     }
@@ -92,18 +95,19 @@ function state(body) {
 }
 
 function notice(kind, head, text) {
-  at("state").dataset.state = kind;
+  document.body.dataset.state = kind;
   at("state-text").textContent = { running: "live", opening: "opening", lost: "no camera", away: "no answer" }[kind] || "waiting";
   at("notice").hidden = !head;
   at("notice-head").textContent = head;
-  at("notice-text").textContent = text;
-  if (head !== spokenState) { spokenState = head; speak(head ? `${head}. ${text}` : "The stream runs."); }
+  at("notice-text").textContent = text.charAt(0).toUpperCase() + text.slice(1);
+  if (head !== spokenState) speak(head ? `${head}. ${text}` : "The stream runs.");
+  spokenState = head;
 }
 
 function decision(body) {
   const watched = at("watched"), slider = at("threshold");
   if (watched.options.length !== body.classes.length) watched.replaceChildren(...body.classes.map((label, index) => new Option(label, index)));
-  if (document.activeElement !== watched) watched.value = body.watched;
+  if (!moving && document.activeElement !== watched) watched.value = body.watched;
   if (!moving) slider.value = Math.round(100 * body.threshold);
   const named = body.classes[body.watched] || "", two = body.classes.length === 2;
   at("threshold-text").textContent = percent(slider.value / 100);
@@ -124,7 +128,6 @@ function answer(body) {
   hint.textContent = score === null ? `of a pixel's probability; now ${percent(body.share)} of the picture` : `now ${percent(score)}${hint.dataset.beside || ""}`;
   if (body.label !== spokenLabel && Date.now() - spokenAt > QUIET_MS) {
     spokenLabel = body.label;
-    spokenAt = Date.now();
     speak(`${body.label}, ${percent(body.confidence)}`);
   }
 }
@@ -141,11 +144,12 @@ function engines(body) {
     part("input").checked = body.asked === engine.role;
     const timed = part(".time");
     timed.classList.toggle("none", engine.p50_ms === null || engine.p50_ms === undefined);
-    if (timed.classList.contains("none")) timed.textContent = opening ? "opening" : engine.mib === null ? "not tried yet" : "";
+    if (timed.classList.contains("none")) timed.textContent = opening ? "opening" : engine.fault ? "does not open" : engine.mib === null ? "not tried yet" : "";
     else timed.replaceChildren(time(engine.p50_ms), " ", made("span", "unit", "ms"));
     part(".size").textContent = engine.mib === null ? "" : `${round(engine.mib, 2)} MiB`;
     part(".fault").textContent = engine.fault;
-    part(".bar i").style.width = engine.p50_ms ? `${100 * engine.p50_ms / slowest}%` : 0;
+    part(".bar").hidden = !engine.p50_ms;
+    part(".bar i").style.width = `${100 * engine.p50_ms / slowest}%`;
     if (engine.role === body.engine) at("device").textContent = at("device").title = engine.device || "";
   });
 }
@@ -189,7 +193,8 @@ function speed(body) {
     at("stage-list").children[index].lastChild.textContent = `${round(ms, 2)} ms`;
   });
   const now = Date.now();
-  if (body.age_s < STALE_S) trace.push([now, body.recent_ms, body.engine]);
+  if (body.frames !== traced) trace.push([now, body.recent_ms, body.engine]);
+  traced = body.frames;
   while (trace.length && now - trace[0][0] > TRACE_MS) trace.shift();
   draw(now);
 }
@@ -220,10 +225,20 @@ async function record() {
   if (ends) Object.assign(document.createElement("a"), { href: "recorded", download: "" }).click();
 }
 
-const threshold = () => post("threshold", { watched: Number(at("watched").value), threshold: at("threshold").value / 100 });
+// One at a time and the last one last: requests may overtake each other.
+async function threshold() {
+  unsent = true;
+  if (moving) return;
+  moving = true;
+  while (unsent) {
+    unsent = false;
+    await post("threshold", { watched: Number(at("watched").value), threshold: at("threshold").value / 100 });
+  }
+  moving = false;
+}
+
 at("watched").addEventListener("change", threshold);
-at("threshold").addEventListener("input", () => { moving = true; threshold(); });
-at("threshold").addEventListener("change", async () => { await threshold(); moving = false; });
+at("threshold").addEventListener("input", threshold);
 at("record").addEventListener("click", record);
 
 document.addEventListener("keydown", (event) => {

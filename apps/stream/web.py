@@ -63,7 +63,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
 
     def __init__(self, address, live, clips):
-        self.live, self.clips = live, clips
+        self.live, self.clips, self.ended = live, clips, False
         self.token = "" if access.is_loopback(address.host) else secrets.token_urlsafe(18)
         self.page, self.policy = document()
         self._free = threading.BoundedSemaphore(THREADS)
@@ -112,6 +112,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         return self
 
     def __exit__(self, *_):
+        self.ended = True  # for connections that stay open
         self.shutdown()
         self.server_close()
 

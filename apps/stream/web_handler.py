@@ -51,6 +51,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         why = access.refusal(asked, self.server.token, self.server.server_port)
         if why:
             return self._refuse(403, why)
+        if self.server.ended:
+            return self._refuse(503, "the run has ended")
         if url.path not in table:
             return self._refuse(404, "there is nothing at this address")
         return table[url.path](self)

@@ -10,7 +10,7 @@ from apps.stream import clips, loop
 from apps.stream.again import RETRY_S, Again
 from apps.stream.clips import Kept
 from apps.stream.frames import TORN
-from apps.stream.live import FRESH_S, Live
+from apps.stream.live import FRESH_S, Live, first_of_note
 from apps.stream.sinks import Shown
 from apps.stream.switch import Switch
 from edge_mpq.engines import replay
@@ -160,6 +160,15 @@ def test_who_comes_later_is_given_no_old_picture(engines):
     clock.now += FRESH_S
     assert live.picture(0, 0) is None
     assert live.snapshot() is not None, "but a camera that is gone still leaves its last"
+
+
+@pytest.mark.parametrize(
+    ("classes", "index"),
+    [(["Fire", "No_Fire"], 0), (["no fire", "fire"], 1), (["background", "smoke", "fire"], 1), (["normal"], 0), ([], 1)]
+    + [(["north", "south"], 0), (["NOTHING", "nothing"], 0)],
+)
+def test_what_is_watched_at_first(classes, index):
+    assert first_of_note(classes) == index
 
 
 def test_figures_are_those_of_the_engine_that_answers(engines):

@@ -59,8 +59,8 @@ def test_the_picture_moves_and_brings_its_answer(page):
     levels = {int(pixels(page.get(f"/frame.jpg?after={number}").body)[200, 300, 0]) // 10 for number in range(12)}
     assert len(levels) > 1
     answer = json.loads(second.headers["X-Answer"])
-    assert answer["label"] == "no fire" and answer["watched"]
-    assert answer["beside_rival"] == answer["confidence"] == pytest.approx(0.953, abs=1e-3)
+    assert answer["label"] == "no fire" and not answer["watched"]
+    assert 1 - answer["beside_rival"] == pytest.approx(answer["confidence"]) == pytest.approx(0.953, abs=1e-3)
 
 
 def test_figures(page):

@@ -1,0 +1,109 @@
+"""What the page of a stream costs it: frames a second without, with, and watched, in interleaved turns.
+
+    python -m benchmarks.live_page BUNDLE [--turns 20] [--seconds 2]
+
+One engine of the bundle answers the test scene (640 x 480) as fast as it can.  ``alone``: no
+page.  ``served``: a page that nobody has open.  ``watched``: one client, a process of its own,
+fetches pictures and figures as a browser does, but draws none.  A turn's ratio is against the
+``alone`` of the same turn; the median of the turns is told.
+"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import select
+import statistics
+import subprocess
+import sys
+import time
+
+import cv2
+
+from apps.stream import access, loop, web
+from apps.stream.again import Again
+from apps.stream.capture import Capture
+from apps.stream.engine_from_bundle import ROLES, open_engine
+from apps.stream.frames import Synthetic
+from apps.stream.switch import Switch
+from edge_mpq.records import bundle as bundles
+
+WAYS = ("alone", "served", "watched")
+
+
+def turn(folder, record, engine, role, way, seconds):
+    """(frames a second, pictures a second the client got) of one turn."""
+    with contextlib.ExitStack() as stack:
+        capture = stack.enter_context(Capture(Again(Synthetic)))
+        live, client = None, None
+        if way != "alone":
+            # The engine is the same in all turns, and not this switch's to close.
+            switch = Switch(lambda role, tell: engine, record, role)
+            told: list[str] = []
+            live = stack.enter_context(web.served(access.parse("127.0.0.1:0"), record, switch, capture, told.append))
+        if way == "watched":
+            port = told[0].rsplit(":", 1)[1].strip("/")
+            command = [sys.executable, "-m", "benchmarks.live_page", "--client", port]
+            client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            # It speaks once its first picture came.
+            while not select.select([client.stdout], [], [], 0)[0]:
+                loop.run(capture, engine, record, [live], seconds=0.2, live=live)
+        stream = loop.run(capture, engine, record, [live] if live else [], seconds=seconds, live=live)
+    # Its second line comes once the server is gone.
+    return stream.fps, float(client.communicate()[0].split()[1]) if client else 0.0
+
+
+def client(port):
+    """Fetch pictures, and figures every 0.3 s, until the server is gone; print how many pictures came a second."""
+    connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=5) for _ in range(2)]
+    number, pictures, figures_at, begun = "0", 0, 0.0, None
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        while True:
+            connections[0].request("GET", "/frame.jpg?after=" + number)
+            reply = connections[0].getresponse()
+            reply.read()
+            if reply.status != 200:
+                break
+            number, pictures = reply.headers["X-Frame"], pictures + 1
+            if begun is None:
+                begun = time.perf_counter()
+                print("begun", flush=True)
+            if time.perf_counter() - figures_at > 0.3:
+                figures_at = time.perf_counter()
+                connections[1].request("GET", "/figures.json")
+                connections[1].getresponse().read()
+    print(pictures / (time.perf_counter() - (begun or 0)))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", nargs="?")
+    parser.add_argument("--role", choices=[role for role, _ in ROLES], default="model")
+    parser.add_argument("--turns", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.client:
+        return client(args.client)
+    cv2.setNumThreads(1)
+    record = bundles.open_folder(args.bundle)
+    seen: dict[str, list[float]] = {way: [] for way in WAYS}
+    got = []
+    with open_engine(args.bundle, record, args.role) as engine:
+        for number in range(args.turns):
+            for way in WAYS[number % 3 :] + WAYS[: number % 3]:
+                fps, pictures = turn(args.bundle, record, engine, args.role, way, args.seconds)
+                seen[way].append(fps)
+                if way == "watched":
+                    got.append(pictures)
+    ratios = {way: [one / alone for one, alone in zip(seen[way], seen["alone"], strict=True)] for way in WAYS[1:]}
+    told = {way + "_fps": round(statistics.median(seen[way]), 1) for way in WAYS}
+    for way, values in ratios.items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        told[way + "_ratio"] = {"median": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)]}
+    print(json.dumps(dict(told, pictures_a_second=round(statistics.median(got), 1))))
+    return None
+
+
+if __name__ == "__main__":
+    main()
