@@ -40,6 +40,7 @@ from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
 from edge_mpq.training import loop
 from export import decoder_onnx_from_torch
+from export.bundle_from_torch import Quantized
 
 EACH = 16  # windows a batch
 CALIBRATION, VALIDATION = 8, 64  # batches to plan on, windows to judge on
@@ -77,13 +78,13 @@ def generate(args: argparse.Namespace) -> dict[str, Any]:
     cache: Cache = FloatCache() if args.cache_bits == 32 else IntegerCache(args.cache_bits)
     with contextlib.ExitStack() as stack:
         folder = Path(args.out or stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-mpq-")))
-        opening = _forms(args, language, target, cache, chosen, folder)
-        forms = {name: stack.enter_context(form) for name, form in opening}
-        told = {name: _told(form, language) for name, form in forms.items()}
+        opening = forms(args, language, target, cache, chosen, folder)
+        opened = {name: stack.enter_context(form) for name, form in opening}
+        told = {name: _told(form, language) for name, form in opened.items()}
         passage = language.text.validation[: min(TIMED, language.window)][None].numpy()
-        speeds = measure.interleaved({name: form.writer for name, form in forms.items()}, passage, ROUNDS, 2)
+        speeds = measure.interleaved({name: form.writer for name, form in opened.items()}, passage, ROUNDS, 2)
         prompt = language.text.vocabulary.encoded(args.prompt).tolist()
-        tokens = decoding.written(forms["mixed"].writer, prompt, args.tokens, args.temperature, args.seed, bar)
+        tokens = decoding.written(opened["mixed"].writer, prompt, args.tokens, args.temperature, args.seed, bar)
     for name, row in told.items():
         row["tokens_per_s"] = passage.shape[1] * 1000 / speeds[name].p50_ms
         row["speedup"] = measure.speedup(speeds["fp32"], speeds[name])
@@ -122,6 +123,7 @@ def _language(args: argparse.Namespace) -> Language:
         window = min(args.window or 128, model.context)
     else:
         data, window = text.open_text(args.data), args.window or 128
+        text.apart(data.validation, window, EACH, 1)  # or a window too long is found after the training
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(args.seed)
             model = GPT(len(data.vocabulary), window)
@@ -138,7 +140,7 @@ def _language(args: argparse.Namespace) -> Language:
     return Language(model, data, edge_mpq.prepared(model, calibration[0]), window, calibration, validation)
 
 
-def _forms(
+def forms(
     args: argparse.Namespace, language: Language, target: Target, cache: Cache, formats: Sequence[str], folder: Path
 ) -> Iterator[tuple[str, contextlib.AbstractContextManager[Form]]]:
     """Every form by name, each to be entered before the next is made."""
@@ -148,12 +150,12 @@ def _forms(
     for bits in (8, 4):
         made = _uniform(graph, target, f"w{bits}b{args.block}")
         quantized = _rounded(graph, made, language, args.rounding)
-        written = decoder_onnx_from_torch.quantized_onnx(whole, graph, quantized)
+        written = decoder_onnx_from_torch.quantized_onnx(whole, graph, Quantized(made, quantized), target)
         yield f"int{bits}", _opened(f"int{bits}", written, made, language, target, folder, args.threads)
     made, graph, quantized = _mixed(args, language, target, formats)
     if graph is not language.graph:
         whole = decoder_onnx_from_torch.onnx_from_decoder(language.model, graph, cache)
-    written = decoder_onnx_from_torch.quantized_onnx(whole, graph, quantized)
+    written = decoder_onnx_from_torch.quantized_onnx(whole, graph, Quantized(made, quantized), target)
     yield "mixed", _opened("mixed", written, made, language, target, folder, args.threads)
 
 

@@ -7,7 +7,7 @@ cache has two tensors for each of these, ``.key_codes`` int8 and ``.key_scale`` 
 and rounds and scales within the model.  Layers are called as in the plan.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import cast
 
 import onnx
@@ -19,10 +19,10 @@ from edge_mpq import simulation
 from edge_mpq.decoder import FLOAT, Decoder, rounded
 from edge_mpq.errors import ExportError
 from edge_mpq.kv_cache import Cache
-from edge_mpq.quantizers.blocks import BlockQuantizer
-from export import blocks_into_onnx, newer_opset_of_onnx
-from export.lint.editing import store, tidy
-from export.onnx_from_torch import WEIGHTED_OPS, named, rename, translating
+from edge_mpq.records.target import Target
+from export import bundle_from_torch
+from export.bundle_from_torch import Quantized
+from export.onnx_from_torch import named, rename, translating
 
 LINEAR = ir.aten.linear.default
 # Texts, tokens and past tokens of the example: none of them equal, or they would count as one.
@@ -64,79 +64,40 @@ def onnx_from_decoder(model: nn.Module, graph: fx.GraphModule, cache: Cache = FL
         example = torch.zeros(texts, tokens, dtype=torch.int64), past
         program = torch.export.export(step, example, dynamic_shapes=extents)
         parameters = program.graph_signature.inputs_to_parameters
-        layers = {}
+        names = {nodes[0].name: name for name, nodes in ir.weighted(graph).items()}
+        sources = {name: source for source, name in names.items()}
         for node in program.graph.nodes:
             node.meta["custom"] = {ir.NAME: node.name}
-            if node.target == LINEAR and node.args[1].name in parameters:
-                layers[node.name] = parameters[node.args[1].name].removesuffix(".weight")
-        written = named(program, layers, ["tokens", *_names("past_key_values", len(past), cache)])
+            if node.target == LINEAR and node.args[1].name in parameters:  # it comes from where the graph's layer does
+                layer = parameters[node.args[1].name].removesuffix(".weight")
+                node.meta["custom"] = {ir.NAME: sources[layer]}
+        written = named(program, names, ["tokens", *_names("past_key_values", len(past), cache)])
     outputs = ["logits", *_names("present", len(past), cache)]
     rename(written, {item.name: name for item, name in zip(written.graph.output, outputs, strict=True)})
     onnx.checker.check_model(written)
     return written
 
 
-def quantized_onnx(float_onnx: onnx.ModelProto, graph: fx.GraphModule, quantized: fx.GraphModule) -> onnx.ModelProto:
-    """The ONNX of :func:`onnx_from_decoder` with the weights, grids and biases of a simulation of ``graph``.
+def quantized_onnx(
+    float_onnx: onnx.ModelProto, graph: fx.GraphModule, quantized: Quantized, target: Target
+) -> onnx.ModelProto:
+    """The ONNX of :func:`onnx_from_decoder` with the weights, grids and biases of a quantized form of ``graph``.
 
-    Block-wise weights become DequantizeLinear -> MatMul (export.blocks_into_onnx).  Raises ExportError for
-    weights on any other grid, rounded activations, or parameters beside the layers that differ.
+    Raises ExportError for rounded activations, parameters beside the layers that differ, and weights that
+    no way out of export.bundle_from_torch can write.
     """
-    layers = {name: nodes[0] for name, nodes in ir.weighted(quantized).items()}
-    grids = {name: simulation.weight_quantizer(quantized, name) for name in layers}
-    _refuse(graph, quantized, grids)
-    blocked = {name: grid for name, grid in grids.items() if isinstance(grid, BlockQuantizer)}
-    model = onnx.ModelProto()
-    model.CopyFrom(float_onnx)
-    if blocked:
-        narrow = any(blocks_into_onnx.container(grid) == 2 for grid in blocked.values())
-        model = newer_opset_of_onnx.raised(model, blocks_into_onnx.TWO_BITS if narrow else blocks_into_onnx.BLOCKED)
-    written = set()
-    for node in list(model.graph.node):
-        if node.name not in layers or node.op_type not in WEIGHTED_OPS:
-            continue
-        source, bias = ir.weight_of(layers[node.name]), ir.tensor_argument(quantized, layers[node.name], 2)
-        if node.name in blocked and source is not None:
-            weight = ir.attribute(quantized, str(source.target)).detach()
-            blocks_into_onnx.write(model, node, blocked[node.name], weight)
-        if bias is not None:
-            _place_bias(model, node, bias)
-        written.add(node.name)
-    assert written == set(layers), set(layers) - written
-    tidy(model)
-    onnx.checker.check_model(model)
-    return model
-
-
-def _refuse(graph: fx.GraphModule, quantized: fx.GraphModule, grids: Mapping[str, nn.Module | None]) -> None:
-    """Raise ExportError with every fault of a simulation that this ONNX cannot express."""
-    faults = [
-        f"layer {name!r} has weights on a {type(grid).__name__}"
-        for name, grid in grids.items()
-        if grid is not None and not isinstance(grid, BlockQuantizer)
-    ]
-    activations = len(list(quantized.get_submodule(simulation.ACTIVATIONS).children()))
+    faults = []
+    activations = len(list(quantized.model.get_submodule(simulation.ACTIVATIONS).children()))
     if activations:
         faults.append(f"{activations} activations are rounded")
-    written = {path for name in grids for path in (name + ".weight", name + ".bias")}
-    floats = {name for name, grid in grids.items() if grid is None}
+    layers = {f"{name}.{role}" for name in ir.weighted(quantized.model) for role in ("weight", "bias")}
     known = dict(graph.named_parameters())
-    for path, value in quantized.named_parameters():
-        expressed = path in written and path.removesuffix(".weight") not in floats
-        if not expressed and not torch.equal(value, known[path]):
+    for path, value in quantized.model.named_parameters():
+        if path not in layers and not torch.equal(value, known[path]):
             faults.append(f"{path!r} differs from the float model's")
     if faults:
-        raise ExportError(
-            "a decoder cannot be written so: " + "; ".join(faults[:8]), "plan it with fp32 and blocks such as w8b32"
-        )
-
-
-def _place_bias(model: onnx.ModelProto, node: onnx.NodeProto, bias: torch.Tensor) -> None:
-    """Store the bias [K] that is added to what ``node`` writes."""
-    constants = {item.name for item in model.graph.initializer}
-    adder = next(other for other in model.graph.node if other.op_type == "Add" and node.output[0] in other.input)
-    place = next(index for index, name in enumerate(adder.input) if name in constants)
-    adder.input[place] = store(model, node.name + ".bias", bias.detach().numpy())
+        raise ExportError("no decoder can be written: " + "; ".join(faults[:8]), "round weights alone: w8b32, w4b32")
+    return bundle_from_torch.quantized_onnx(float_onnx, graph, quantized, target)
 
 
 def _names(prefix: str, blocks: int, cache: Cache) -> Iterator[str]:

@@ -21,6 +21,7 @@ from edge_mpq.records import target as targets
 from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
 from export import decoder_onnx_from_torch
+from export.bundle_from_torch import Quantized
 from tests import trained_language as language
 
 CACHES = {"float": FloatCache(), "int8": IntegerCache(8), "int4": IntegerCache(4)}
@@ -151,6 +152,11 @@ def float_onnx(cache: str) -> onnx.ModelProto:
     return decoder_onnx_from_torch.onnx_from_decoder(language.gpt(), language.graph(), CACHES[cache])
 
 
+def quantized_onnx(cache: str, plan: PrecisionPlan, quantized: torch.fx.GraphModule) -> onnx.ModelProto:
+    form = Quantized(plan, quantized)
+    return decoder_onnx_from_torch.quantized_onnx(float_onnx(cache), language.graph(), form, TARGET)
+
+
 def opened(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """With float activations: the products of blocks would round them otherwise."""
     options = onnxruntime.SessionOptions()
@@ -170,9 +176,10 @@ def mixed() -> PrecisionPlan:
 @pytest.mark.parametrize("kind", ["fp32", "int8b32", "mixed"])
 @torch.no_grad()
 def test_onnx_computes_the_simulation_from_any_past(kind, cache):
-    quantized = simulated(mixed() if kind == "mixed" else planned(kind))
+    plan = mixed() if kind == "mixed" else planned(kind)
+    quantized = simulated(plan)
     ir.set_parameter(quantized, "h.0.mlp.c_fc.bias", ir.attribute(quantized, "h.0.mlp.c_fc.bias") + 0.1)
-    written = decoder_onnx_from_torch.quantized_onnx(float_onnx(cache), language.graph(), quantized)
+    written = quantized_onnx(cache, plan, quantized)
     session, model = opened(written), decoder.rounded(language.gpt(), quantized)
     names = [item.name for item in session.get_inputs()]
     tokens, past = language.batches("validation", 1)[0][0][:3], model.nothing(3, CACHES[cache])
@@ -188,7 +195,7 @@ def test_onnx_computes_the_simulation_from_any_past(kind, cache):
 
 
 def test_layers_tensors_and_weights_of_the_onnx_are_called_and_stored_as_planned():
-    written = decoder_onnx_from_torch.quantized_onnx(float_onnx("int8"), language.graph(), simulated(mixed()))
+    written = quantized_onnx("int8", mixed(), simulated(mixed()))
     layers = {node.name: node for node in written.graph.node if node.name in mixed().choices}
     assert list(layers) == list(mixed().choices) and {node.op_type for node in layers.values()} == {"MatMul"}
     stored = {item.name: item for item in written.graph.initializer}
@@ -203,12 +210,10 @@ def test_layers_tensors_and_weights_of_the_onnx_are_called_and_stored_as_planned
 
 
 def test_what_this_onnx_cannot_say_is_refused_with_every_fault():
-    quantized = simulated(planned("int4", lm_head=("fp32", "fp32")))
+    plan = planned("int8b32", "fp32", lm_head=("int8", "int8"))
+    with_ranges = RangeTable({"layer_norm_4": (-1.0, 1.0)}, "minmax", 1)
+    quantized = simulation.simulate(language.graph(), plan, TARGET, with_ranges)
     ir.set_parameter(quantized, "ln_f.weight", torch.ones(64) * 2)
     with pytest.raises(ExportError) as caught:
-        decoder_onnx_from_torch.quantized_onnx(float_onnx("float"), language.graph(), quantized)
-    assert "'h.0.attn.c_attn' has weights on a AffineQuantizer" in str(caught.value)
-    quantized = simulated(planned("int8b32"))
-    ir.set_parameter(quantized, "ln_f.weight", torch.ones(64) * 2)
-    with pytest.raises(ExportError, match="'ln_f.weight' differs from the float model's"):
-        decoder_onnx_from_torch.quantized_onnx(float_onnx("float"), language.graph(), quantized)
+        quantized_onnx("float", plan, quantized)
+    assert "1 activations are rounded; 'ln_f.weight' differs from the float model's" in str(caught.value)
