@@ -32,9 +32,13 @@ class Format(NamedTuple):
     unsigned: bool = False
 
 
+def container(bits):
+    """The width of the smallest tensor type that holds codes of so many bits; 32, of a float, is its own."""
+    return next(width for width in (2, 4, 8, 32) if bits <= width)
+
+
 def _integer(bits):
-    container = 2 if bits == 2 else 4 if bits <= 4 else 8
-    return Format("int{}".format(bits), bits, container, False, float(2 ** (bits - 1) - 1))
+    return Format("int{}".format(bits), bits, container(bits), False, float(2 ** (bits - 1) - 1))
 
 
 FORMATS = {

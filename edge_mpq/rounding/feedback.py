@@ -7,7 +7,7 @@ least.  Frantar et al., GPTQ, ICLR 2023 (after Hassibi and Stork, Optimal Brain 
 Only layers of at most six bits are touched; at eight, the nearest point is as good.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -31,11 +31,16 @@ def apply(quantized: fx.GraphModule, graph: fx.GraphModule, batches: Iterable, p
         return
     moments = second_moments(graph, layers, batches, progress)
     for name, node in progress(layers.items(), "rounding with feedback"):
-        grid = simulation.weight_quantizer(quantized, name)
-        path = str(node.args[1].target)
-        assert isinstance(grid, AffineQuantizer | BlockQuantizer)
-        weight = ir.attribute(quantized, path).detach()
-        ir.set_parameter(quantized, path, rounded(weight, moments[name], grid, groups_of(node)))
+        round_layer(quantized, name, node, moments[name])
+
+
+def round_layer(quantized: fx.GraphModule, name: str, node: fx.Node, moment: torch.Tensor) -> None:
+    """Round the weight of one layer, applied by ``node`` of the float graph, in place."""
+    grid = simulation.weight_quantizer(quantized, name)
+    path = str(node.args[1].target)
+    assert isinstance(grid, AffineQuantizer | BlockQuantizer)
+    weight = ir.attribute(quantized, path).detach()
+    ir.set_parameter(quantized, path, rounded(weight, moment, grid, groups_of(node)))
 
 
 def is_narrow(quantized: fx.GraphModule, name: str, node: fx.Node) -> bool:
@@ -56,15 +61,24 @@ def rounded(
     moment: [G, C, C].
     """
     rows = rows_of(weight, groups).clone()
-    diagonal = torch.diagonal(moment, dim1=1, dim2=2)
-    order = diagonal.sum(0).argsort(descending=True)
+    order, factor = factored(moment, grid.kept if isinstance(grid, BlockQuantizer) else ())
     points = _Points(grid, groups, rows.shape[2], order)
-    rows, hessian = rows[:, :, order], damped(moment[:, order][:, :, order])
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
-    factor = torch.linalg.cholesky(inverse, upper=True).float()
     back = torch.empty_like(rows)
-    back[:, :, order] = torch.from_numpy(_on_grid(rows.numpy(), points, factor.numpy()))
+    back[:, :, order] = torch.from_numpy(_on_grid(rows[:, :, order].numpy(), points, factor.numpy()))
     return back.reshape(weight.shape)
+
+
+def factored(moment: torch.Tensor, last: torch.Tensor | Sequence[int] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+    """The order [C] in which columns are rounded, and upper Cholesky factors [G, C, C] of H^-1 in that order.
+
+    moment: [G, C, C].  last: columns that come behind all others, as those do that are not rounded
+    and can make up for everything.
+    """
+    urgency = torch.diagonal(moment, dim1=1, dim2=2).sum(0)
+    urgency[torch.as_tensor(last, dtype=torch.int64)] = -1
+    order = urgency.argsort(descending=True)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped(moment[:, order][:, :, order])))
+    return order, torch.linalg.cholesky(inverse, upper=True).float()
 
 
 class _Points:
@@ -74,17 +88,23 @@ class _Points:
         if isinstance(grid, BlockQuantizer):
             lowest, highest = (bound.repeat_interleave(grid.block)[order] for bound in grid.bounds())
             scale, zero = (part.repeat_interleave(grid.block, 1)[None, :, order] for part in (grid.scale, grid.zero))
+            signs, stays = (grid.bits == 1).repeat_interleave(grid.block)[order], grid.stays()[order]
         else:
             lowest, highest = (torch.full((columns,), float(bound)) for bound in (grid.lowest, grid.highest))
             scale = grid.scale.view(groups, -1, 1).expand(-1, -1, columns)
             zero = torch.zeros(1, 1, columns)
+            signs = stays = torch.zeros(columns, dtype=torch.bool)
+        self.signs, self.stays = signs.numpy(), stays.numpy()
         self.lowest, self.highest = lowest.numpy(), highest.numpy()
         self.scale, self.zero = scale.numpy(), zero.float().numpy()
 
     def nearest(self, values: np.ndarray, column: int) -> np.ndarray:
-        """The points nearest to ``values`` [G, K/G, 1] of one column."""
+        """The points nearest to ``values`` [G, K/G, 1] of one column; ``values`` where that stays float."""
+        if self.stays[column]:
+            return values
         scale, zero = self.scale[:, :, column : column + 1], self.zero[:, :, column : column + 1]
-        codes = np.clip(np.rint(values / scale) + zero, self.lowest[column], self.highest[column])
+        nearest = np.where(values < 0, -1.0, 1.0) if self.signs[column] else np.rint(values / scale)
+        codes = np.clip(nearest + zero, self.lowest[column], self.highest[column])
         return (codes - zero) * scale
 
 

@@ -57,6 +57,16 @@ def learners(
     options: Options,
 ) -> Iterator[Learner]:
     """Each unit of ``cut`` before it learns, once those before it have learned."""
+    for unit, teacher, seen in taught(quantized, graph, cut, pictures):
+        output = next(node for node in graph.graph.nodes if node.name == unit.output.name)
+        loss = loss_of(options.loss, graph, output, pictures, options.seed)
+        yield Learner(quantized, unit, teacher, seen, loss, options)
+
+
+def taught(
+    quantized: fx.GraphModule, graph: fx.GraphModule, cut: Sequence[units.Unit], pictures: Sequence[torch.Tensor]
+) -> Iterator[tuple[units.Unit, units.Segment, Pictures]]:
+    """Each unit of ``cut``, the same part of the float graph, and what both see once those before it are done."""
     floats = {node.name: node for node in graph.graph.nodes}
     ahead, behind = units.Walk(graph, pictures), units.Walk(quantized, pictures)
     for unit in cut:
@@ -66,8 +76,7 @@ def learners(
         inputs, read = ahead.before(teacher.nodes[0], source), behind.before(first, unit.source)
         sizes = [{**mine, **its} for mine, its in zip(ahead.sizes(), behind.sizes(), strict=True)]
         answers = [teacher(one, known).detach() for one, known in zip(inputs, sizes, strict=True)]
-        loss = loss_of(options.loss, graph, output, pictures, options.seed)
-        yield Learner(quantized, unit, teacher, Pictures(read, inputs, answers, sizes), loss, options)
+        yield unit, teacher, Pictures(read, inputs, answers, sizes)
 
 
 def apply(quantized: fx.GraphModule, graph: fx.GraphModule, batches: Iterable, progress: Progress = silent) -> None:
