@@ -7,6 +7,8 @@ run, so those are written as MatMul too.  Scales and codes are those of the simu
 Axis letters: K outputs, C inputs, B blocks of an output, N pictures or sequences, H rows, W columns.
 """
 
+from collections.abc import Iterable, Iterator
+
 import ml_dtypes
 import numpy as np
 import onnx
@@ -18,6 +20,7 @@ from edge_mpq import graph as ir
 from edge_mpq import simulation
 from edge_mpq.errors import ExportError
 from edge_mpq.quantizers.blocks import BlockQuantizer
+from edge_mpq.records import formats
 from export import newer_opset_of_onnx
 from export.lint.editing import store, tidy, unused
 from export.lint.reading import DEQUANTIZE, Reading, attribute
@@ -29,7 +32,7 @@ BLOCKED, TWO_BITS = 21, 25
 TWO_BIT_OUTPUTS = 4
 TYPES = {
     (2, True): ml_dtypes.int2, (4, True): ml_dtypes.int4, (8, True): np.int8,
-    (2, False): ml_dtypes.uint2, (4, False): ml_dtypes.uint4,
+    (2, False): ml_dtypes.uint2, (4, False): ml_dtypes.uint4, (8, False): np.uint8,
 }  # fmt: skip
 
 
@@ -39,51 +42,70 @@ def insert(
     """``model`` with the block-wise weights of ``quantized``; itself where there are none.
 
     float_onnx: the model as the exporter made it from ``graph``, whose nodes say where they come
-    from.  Raises ExportError where a layer is not in the ONNX, or its blocks have no type there.
+    from.  Raises ExportError where a layer is not in the ONNX.
     """
     grids = {name: simulation.weight_quantizer(quantized, name) for name in ir.weighted(graph)}
-    blocked = {name: grid for name, grid in grids.items() if isinstance(grid, BlockQuantizer)}
+    blocked = {name: grid for name, grid in grids.items() if isinstance(grid, BlockQuantizer) and not is_split(grid)}
     if not blocked:
         return model
     narrow = any(container(grid) == 2 for grid in blocked.values())
     raised = newer_opset_of_onnx.raised(model, TWO_BITS if narrow else BLOCKED)
-    sources = {node.name: source_of(node) for node in float_onnx.graph.node}
-    for name, grid in blocked.items():
-        for source in ir.weighted(graph)[name]:
-            node = next(
-                (
-                    item
-                    for item in raised.graph.node
-                    if sources.get(item.name) == source.name and item.op_type in WEIGHTED_OPS
-                ),
-                None,
-            )
-            if node is None:
-                raise ExportError(f"layer {name!r} is not in the ONNX", "plan again for this model")
-            write(raised, node, grid, ir.attribute(quantized, str(source.args[1].target)).detach().flatten(1))
+    for name, source, node in places(raised, float_onnx, graph, blocked):
+        weight = ir.attribute(quantized, str(source.args[1].target)).detach().flatten(1)
+        write(raised, node, blocked[name], weight)
     tidy(raised)
     onnx.checker.check_model(raised)
     return raised
 
 
+def places(
+    model: onnx.ModelProto, float_onnx: onnx.ModelProto, graph: fx.GraphModule, layers: Iterable[str]
+) -> Iterator[tuple[str, fx.Node, onnx.NodeProto]]:
+    """Each layer, the nodes of ``graph`` that apply it, and those of ``model``; ExportError where one is missing."""
+    sources = {node.name: source_of(node) for node in float_onnx.graph.node}
+    for name in layers:
+        for source in ir.weighted(graph)[name]:
+            found = (
+                item
+                for item in model.graph.node
+                if sources.get(item.name) == source.name and item.op_type in WEIGHTED_OPS
+            )
+            node = next(found, None)
+            if node is None:
+                raise ExportError(f"layer {name!r} is not in the ONNX", "plan again for this model")
+            yield name, source, node
+
+
 def container(grid: BlockQuantizer) -> int:
     """The bits of the type that holds every code of ``grid``."""
-    widest = int(grid.bits.max())
-    whole = len(grid.scale) % TWO_BIT_OUTPUTS == 0
-    return 2 if widest <= 2 and whole else 4 if widest <= 4 else 8
+    return max(containers(grid))
+
+
+def containers(grid: BlockQuantizer) -> list[int]:
+    """The bits of the type that holds the codes of each block [B]."""
+    held = [formats.container(bits) for bits in grid.bits.tolist()]
+    return held if len(grid.scale) % TWO_BIT_OUTPUTS == 0 else [max(4, bits) for bits in held]
+
+
+def is_split(grid: BlockQuantizer) -> bool:
+    """Whether blocks want unlike types, or inputs stay float: then export.columns_into_onnx writes the layer."""
+    return len(set(containers(grid))) > 1 or len(grid.kept) > 0
 
 
 def write(model: onnx.ModelProto, node: onnx.NodeProto, grid: BlockQuantizer, weight: torch.Tensor) -> None:
-    """Make ``node``, which multiplies by a weight [K, C], a MatMul by its codes and scales."""
+    """Make ``node``, which multiplies by a weight [K, C], a MatMul by its codes and scales.
+
+    Raises ExportError where inputs stay float: that takes another product.
+    """
+    if len(grid.kept):
+        raise ExportError(f"layer {node.name!r} has {len(grid.kept)} inputs in float", "round without float inputs")
     as_product(model, node)
     node.input[1] = dequantized(model, node.name, grid, weight)
 
 
 def dequantized(model: onnx.ModelProto, name: str, grid: BlockQuantizer, weight: torch.Tensor) -> str:
     """Store codes, scales and zero points of a weight [K, C]; the tensor [C, K] that a new DequantizeLinear writes."""
-    kind = TYPES.get((container(grid), grid.symmetric))
-    if kind is None:
-        raise ExportError(f"layer {name!r} has unsigned blocks of more than 4 bits", "plan with int8 blocks")
+    kind = TYPES[container(grid), grid.symmetric]
     inputs = [
         store(model, name + ".weight_codes", grid.integers(weight).numpy().T.astype(kind)),
         store(model, name + ".weight_scale", grid.scale.numpy().T),

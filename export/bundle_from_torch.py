@@ -27,6 +27,7 @@ from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
 from export import (
     blocks_into_onnx,
+    columns_into_onnx,
     fp8_into_onnx,
     hints_into_onnx,
     onnx_for_cpu,
@@ -66,6 +67,7 @@ def quantized_onnx(
     plan = quantized.plan
     model = qdq_into_onnx.insert(float_onnx, graph, quantized.model, plan, target)
     model = blocks_into_onnx.insert(model, float_onnx, graph, quantized.model)
+    model = columns_into_onnx.insert(model, float_onnx, graph, quantized.model, target)
     model = planes_into_onnx.insert(model, float_onnx, graph, quantized.model)
     if target.backend == "onnxruntime":
         model = onnx_for_cpu.tune(model)

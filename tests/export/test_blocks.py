@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 import edge_mpq
+from edge_mpq import graph as ir
+from edge_mpq import simulation
 from edge_mpq.engines import onnxruntime as backend
 from edge_mpq.errors import ExportError
 from edge_mpq.layers import layers_of
@@ -119,7 +121,24 @@ def test_the_lint_names_two_bit_weights_that_the_runtime_would_misread(tmp_path,
     assert np.abs(got - expected).max() > 0.1 * np.abs(expected).max()
 
 
-def test_a_wide_unsigned_block_has_no_type(tmp_path):
-    with pytest.raises(ExportError, match="more than 4 bits; plan with int8"):
-        grid = blocks.BlockQuantizer(torch.ones(2, 1), torch.zeros(2, 1), 8, False, 32)
-        blocks_into_onnx.dequantized(onnx.ModelProto(), "a", grid, torch.zeros(2, 32))
+def test_unsigned_blocks_may_have_eight_bits_too(tmp_path):
+    plan, quantized, inputs, path = exported(Words, "int4b32", tmp_path)
+    for name in plan.choices:
+        grid = simulation.weight_quantizer(quantized, name)
+        weight = ir.attribute(quantized, name + ".weight").detach()
+        wide = blocks.quantizer(formats.get("uint8b32"), *blocks.weight_range(weight, 32), True, 0)
+        grid.scale, grid.zero, grid.bits, grid.symmetric = wide.scale, wide.zero, wide.bits, False
+    graph = edge_mpq.prepared(*model_of(Words))
+    written = onnx_from_torch.onnx_from_graph(graph, 18)
+    onnx.save(quantized_onnx(written, graph, Quantized(plan, quantized), CPU), path)
+    backend.build(path, tmp_path / "engine", CPU, plan, accuracy_level=0)
+    session = onnxruntime.InferenceSession(tmp_path / "engine", providers=["CPUExecutionProvider"])
+    got, expected = session.run(None, {"tokens": inputs.numpy()})[0], quantized(inputs).detach().numpy()
+    assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert [node.op_type for node in onnx.load(tmp_path / "engine").graph.node].count("MatMulNBits") == 3
+
+
+def test_float_inputs_are_refused_where_one_product_is_written():
+    grid = blocks.BlockQuantizer(torch.ones(2, 1), torch.zeros(2, 1), 4, True, 32, kept=[3])
+    with pytest.raises(ExportError, match="1 inputs in float"):
+        blocks_into_onnx.write(onnx.ModelProto(), onnx.NodeProto(name="a"), grid, torch.zeros(2, 32))
