@@ -5,7 +5,9 @@
 One engine of the bundle answers the test scene (640 x 480) as fast as it can.  ``alone``: no
 page.  ``served``: a page that nobody has open.  ``watched``: one client, a process of its own,
 fetches pictures and figures as a browser does, but draws none.  A turn's ratio is against the
-``alone`` of the same turn; the median of the turns is told.
+``alone`` of the same turn; the median of the turns is told.  ``core`` is the processor time of
+this process beyond that of as many frames alone, in parts of one core: on a busy machine it
+says more than the rate.
 """
 
 import argparse
@@ -32,7 +34,7 @@ WAYS = ("alone", "served", "watched")
 
 
 def turn(folder, record, engine, role, way, seconds):
-    """(frames a second, pictures a second the client got) of one turn."""
+    """(frames a second, processor seconds a second, pictures a second the client got) of one turn."""
     with contextlib.ExitStack() as stack:
         capture = stack.enter_context(Capture(Again(Synthetic)))
         live, client = None, None
@@ -48,9 +50,11 @@ def turn(folder, record, engine, role, way, seconds):
             # It speaks once its first picture came.
             while not select.select([client.stdout], [], [], 0)[0]:
                 loop.run(capture, engine, record, [live], seconds=0.2, live=live)
+        before = time.process_time()
         stream = loop.run(capture, engine, record, [live] if live else [], seconds=seconds, live=live)
+        spent = (time.process_time() - before) / stream.seconds
     # Its second line comes once the server is gone.
-    return stream.fps, float(client.communicate()[0].split()[1]) if client else 0.0
+    return stream.fps, spent, float(client.communicate()[0].split()[1]) if client else 0.0
 
 
 def client(port):
@@ -88,12 +92,14 @@ def main():
     cv2.setNumThreads(1)
     record = bundles.open_folder(args.bundle)
     seen: dict[str, list[float]] = {way: [] for way in WAYS}
+    spent: dict[str, list[float]] = {way: [] for way in WAYS}
     got = []
     with open_engine(args.bundle, record, args.role) as engine:
         for number in range(args.turns):
             for way in WAYS[number % 3 :] + WAYS[: number % 3]:
-                fps, pictures = turn(args.bundle, record, engine, args.role, way, args.seconds)
+                fps, cores, pictures = turn(args.bundle, record, engine, args.role, way, args.seconds)
                 seen[way].append(fps)
+                spent[way].append(cores)
                 if way == "watched":
                     got.append(pictures)
     ratios = {way: [one / alone for one, alone in zip(seen[way], seen["alone"], strict=True)] for way in WAYS[1:]}
@@ -101,6 +107,8 @@ def main():
     for way, values in ratios.items():
         low, middle, high = statistics.quantiles(values, n=4)
         told[way + "_ratio"] = {"median": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)]}
+        beyond = [one - ratio * alone for one, ratio, alone in zip(spent[way], values, spent["alone"], strict=True)]
+        told[way + "_core"] = round(statistics.median(beyond), 3)
     print(json.dumps(dict(told, pictures_a_second=round(statistics.median(got), 1))))
     return None
 

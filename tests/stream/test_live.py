@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from apps.stream import clips, loop
+from apps.stream import clips, loop, power, run
 from apps.stream.again import RETRY_S, Again
 from apps.stream.clips import Kept
 from apps.stream.frames import TORN
-from apps.stream.live import FRESH_S, Live, first_of_note
+from apps.stream.live import BOARD_EVERY_S, FRESH_S, Live, first_of_note
 from apps.stream.sinks import Shown
 from apps.stream.switch import Switch
 from edge_mpq.engines import replay
@@ -182,6 +182,27 @@ def test_figures_are_those_of_the_engine_that_answers(engines):
     assert stream.frames == 10 and live.meter.frames == 6 and live.engine_name == "int8"
     # What opening takes is in no stage: one tick for each as without a page.
     assert stream.stages_p50_ms == pytest.approx(dict.fromkeys(loop.STAGES, 1.0))
+
+
+def test_power_and_temperature_where_the_board_tells(engines, monkeypatch):
+    monkeypatch.setattr(power, "rails", list)
+    assert _live(engines, Clock()).figures()["watts"] is None, "without rails"
+    clock, readings = Clock(), iter([(7.5, 61.0), (8.0, 62.0)])
+    monkeypatch.setattr(power, "now", lambda rails: next(readings))
+    live = _live(engines, clock)
+    told = [live.figures() for _ in range(3)]
+    clock.now += BOARD_EVERY_S
+    told.append(live.figures())
+    assert [(one["watts"], one["celsius"]) for one in told] == [(7.5, 61.0)] * 3 + [(8.0, 62.0)]
+
+
+def test_a_report_says_what_was_chosen_on_the_page(engines):
+    live = _live(engines, Clock())
+    assert run._chosen(live.switch, live) == {"engine": "fp32"}
+    live.switch.ask("int8")
+    live.turn()
+    assert live.watch(1, 0.3)
+    assert run._chosen(live.switch, live) == {"engine": "fp32, int8", "threshold": 0.3}
 
 
 def test_what_is_kept_has_an_end(monkeypatch):

@@ -1,18 +1,21 @@
 """The page of a running stream, asked by a client of the standard library."""
 
 import base64
+import contextlib
 import hashlib
+import http.client
 import json
 import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
 import pytest
 
-from apps.stream import run
+from apps.stream import access, run, web
 from edge_mpq.errors import SourceError, UsageError
 from tests.stream.page_of import LOGITS, Page, pictures, pixels, served, write_engines, write_pictures
 from tests.stream.scripted import ListSource, picture
@@ -207,6 +210,31 @@ def test_a_port_that_is_taken(folder, camera, tmp_path):
     for address, mend in (("203.0.113.9:8080", "no address of this machine"), ("no.such.host.invalid:1", "check host")):
         with pytest.raises(UsageError, match=mend):
             run.main([*words, "--web", address])
+
+
+def test_a_port_nobody_asked_for_may_be_taken(folder, monkeypatch, capsys):
+    words = [str(folder), "--source", "synthetic", "--backend", "replay", "--frames", "3", "--web"]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr(access, "PORT", other.getsockname()[1])
+        assert run.main(words) == 0
+        (port,) = re.findall(r"the page: http://127\.0\.0\.1:(\d+)/\n", capsys.readouterr().err)
+        assert int(port) != access.PORT
+
+
+def test_connections_have_a_number(folder, camera, monkeypatch):
+    monkeypatch.setattr(web, "THREADS", 3)
+    with served(folder, camera) as page, contextlib.ExitStack() as idle:
+        for _ in range(3):
+            idle.enter_context(socket.create_connection(("127.0.0.1", page.port)))
+        with socket.create_connection(("127.0.0.1", page.port), timeout=10) as fourth:
+            assert fourth.recv(1) == b"", "closed without a thread"
+        idle.close()
+        for _ in range(200):
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if page.get("/").status == 200:
+                    break
+            time.sleep(0.02)
+        assert page.get("/").status == 200
 
 
 def test_the_verb_prints_where_the_page_is_and_ends_with_the_run(folder, capsys):
