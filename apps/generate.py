@@ -10,7 +10,6 @@ from apps import arguments
 from apps.stream.options import above_zero
 from apps.terminal import finish
 from edge_mpq.errors import UsageError
-from edge_mpq.records import target as targets
 
 BLOCKS = (32, 64, 128)
 
@@ -28,7 +27,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--temperature", type=float, default=0.7, metavar="X", help="0 takes the likeliest (0.7)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of training and writing (0)")
     plan = parser.add_argument_group("the mixed plan")
-    plan.add_argument("--target", default="cpu-x86-vnni", metavar="T", help="a CPU of " + ", ".join(targets.names()))
+    plan.add_argument("--target", default="cpu-x86-vnni", metavar="T", help="a target that is a CPU (cpu-x86-vnni)")
     plan.add_argument("--budget", default="size<=5bits", metavar="B", help="what it may cost (size<=5bits)")
     plan.add_argument("--formats", nargs="+", metavar="F", help="to choose from (w8b32 w4b32)")
     plan.add_argument("--block", type=int, choices=BLOCKS, default=32, help="inputs that share a scale (32)")

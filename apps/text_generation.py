@@ -73,7 +73,7 @@ def generate(args: argparse.Namespace) -> dict[str, Any]:
     target = targets.get(args.target)
     if target.backend != "onnxruntime":
         raise TargetError(f"a decoder runs on ONNX Runtime, and {target.name} has {target.backend}", "plan for a CPU")
-    chosen = _formats(args)
+    chosen, loaded = _formats(args), peak_mib()
     language = _language(args)
     cache: Cache = FloatCache() if args.cache_bits == 32 else IntegerCache(args.cache_bits)
     with contextlib.ExitStack() as stack:
@@ -92,11 +92,12 @@ def generate(args: argparse.Namespace) -> dict[str, Any]:
     result = {
         "text": wrote, "data": language.text.name, "window": language.window, "cache_bits": args.cache_bits,
         "parameters": sum(value.numel() for value in language.model.parameters()), "variants": told,
-        "peak_mib": peak_mib(), "machine": measure.machine(args.threads),
+        "loaded_mib": loaded, "peak_mib": peak_mib(), "machine": measure.machine(args.threads),
     }  # fmt: skip
     if not args.json:
         sys.stdout.write(wrote + "\n")
     _show(told)
+    say(f"peak memory of this run: {result['peak_mib']:.0f} MiB, of it {loaded:.0f} before a model was there")
     return result
 
 
