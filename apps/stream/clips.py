@@ -51,7 +51,8 @@ class Clips(object):
     """
 
     def __init__(self, live, kept):
-        self._live, self._kept, self._folder = live, kept, tempfile.mkdtemp(prefix="edge-mpq-clips-")
+        self._live, self._kept = live, kept
+        self._folder: Optional[str] = None  # made for the first clip: most runs have none
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._thread: Optional[threading.Thread] = None
         self._recorded: Optional[str] = None
@@ -100,7 +101,8 @@ class Clips(object):
     def close(self):
         """Stop, and remove every file; twice is harmless."""
         self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self):
         return self
@@ -110,6 +112,8 @@ class Clips(object):
 
     def _video(self, stem):
         """(VideoFile, its path), in the first format this OpenCV writes."""
+        if self._folder is None:
+            self._folder = tempfile.mkdtemp(prefix="edge-mpq-clips-")
         for extension in EXTENSIONS:
             path = os.path.join(self._folder, stem + extension)
             try:

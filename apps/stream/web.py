@@ -80,7 +80,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 http.server.HTTPServer.__init__(self, (where[0], 0) + where[2:], Handler)
         except OSError as error:
             raise _refused(address, error) from error
-        self._thread = threading.Thread(target=self.serve_forever, name="page", daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="page", daemon=True)
         host = _reached(address.host)
         tail = "?token=" + self.token if self.token else ""
         self.url = "http://{}:{}/{}".format("[{}]".format(host) if ":" in host else host, self.server_port, tail)

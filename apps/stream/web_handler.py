@@ -74,7 +74,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _refuse(self, status, why):
         # What may follow in the connection was not read, and is no next request.
         self.close_connection = True
-        self._send(status, json.dumps({"error": why}).encode(), Connection="close")
+        if "text/html" in self.headers.get("Accept", ""):  # a person reads it in the browser's window
+            return self._send(status, why.encode(), "text/plain; charset=utf-8", Connection="close")
+        return self._send(status, json.dumps({"error": why}).encode(), Connection="close")
 
     def _body(self):
         """The JSON object sent along, or None after it was refused."""

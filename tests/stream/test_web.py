@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -115,7 +116,16 @@ def test_the_threshold_turns_the_answer(page):
     assert page.figures()["threshold"] == 0.7
 
 
-def test_a_snapshot_the_last_seconds_and_a_recording(page, tmp_path):
+def test_a_snapshot_the_last_seconds_and_a_recording(folder, camera, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "own"))
+    with served(folder, camera) as page:
+        _save(page, tmp_path)
+        assert page.post("/recording", on=True).status == 200
+    assert not list((tmp_path / "own").iterdir()), "no clip outlives its run"
+
+
+def _save(page, folder):
     assert page.get("/last").status == page.get("/recorded").status == 404
     snapshot = page.get("/snapshot")
     assert snapshot.headers["Content-Disposition"].startswith('attachment; filename="picture-')
@@ -129,7 +139,7 @@ def test_a_snapshot_the_last_seconds_and_a_recording(page, tmp_path):
     for path in ("/last", "/recorded"):
         reply = page.get(path)
         assert reply.status == 200 and reply.headers["Content-Type"].startswith("video/")
-        name = tmp_path / re.findall(r'filename="([\w-]+\.\w+)"', reply.headers["Content-Disposition"])[0]
+        name = folder / re.findall(r'filename="([\w-]+\.\w+)"', reply.headers["Content-Disposition"])[0]
         name.write_bytes(reply.body)
         video = cv2.VideoCapture(str(name))
         assert video.get(cv2.CAP_PROP_FRAME_COUNT) >= 5 and video.read()[1].shape == (240, 320, 3)
@@ -172,6 +182,7 @@ def test_elsewhere_the_token_is_asked_for(folder, camera):
         for path in ("/", "/figures.json", "/frame.jpg", "/?token=", "/?token=wrong", "/?token=%C3%A9"):
             reply = page.get(path)
             assert reply.status == 403 and "whole address" in reply.json()["error"]
+        assert page.get("/", Accept="text/html,*/*").body.startswith(b"this page wants its token")
         assert page.get("/figures.json", Cookie=f"edge_mpq_{page.port}=wrong").status == 403
         cookie = page.get("/?" + page.query).headers["Set-Cookie"]
         assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
