@@ -6,7 +6,8 @@
 The model is trained on Python's own help, character by character (apps/data/text.py).  What a layer costs is
 the rise of the loss on text that it was not trained on, with that layer alone in the format; a score is
 judged by its rank correlation with that (Spearman).  *alone* are scores as CPTQuant has them, of no
-width; *first correlation* is canonical_correlation with the first in place of the mean of all.
+width; *first correlation* is canonical_correlation with the first in place of the mean of all.  Scores that
+have no rule for an operation of the model are told and left out.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from apps.data import text
 from apps.models.gpt import GPT
 from edge_mpq import menu as menus
 from edge_mpq import sensitivity
+from edge_mpq.errors import ModelError
 from edge_mpq.evaluator import Evaluator
 from edge_mpq.layers import layers_of
 from edge_mpq.progress import silent
@@ -67,7 +69,11 @@ def scored(graph: fx.GraphModule, source: text.Text, form: str) -> dict[str, tup
     found = {}
     for name in sensitivity.names():
         start = time.process_time()
-        table = sensitivity.get(name).scores(graph, menu, batches, RangeTable({}, "none", 0, ""), BOARD, silent)
+        try:
+            table = sensitivity.get(name).scores(graph, menu, batches, RangeTable({}, "none", 0, ""), BOARD, silent)
+        except ModelError as error:
+            print(f"{name} cannot be asked: {error}")
+            continue
         found[name] = {layer: row[menus.parse(form)] for layer, row in table.items()}, time.process_time() - start
     for score in (canonical_correlation, pruning, noise):
         start = time.process_time()
@@ -81,7 +87,7 @@ def scored(graph: fx.GraphModule, source: text.Text, form: str) -> dict[str, tup
 def main() -> None:
     """Print a Markdown table: one row a score, the best first."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--depth", type=int, default=2)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--format", default="u2b32")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
