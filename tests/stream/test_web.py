@@ -18,6 +18,7 @@ import pytest
 
 from apps.stream import access, run, web
 from edge_mpq.errors import SourceError, UsageError
+from export import bundle_from_engine_inputs
 from tests.stream.page_of import LOGITS, Page, pictures, pixels, served, write_engines, write_pictures
 from tests.stream.scripted import ListSource, picture
 
@@ -52,6 +53,11 @@ def test_the_page_is_one_document_that_asks_no_one_else(page):
     # The name of a namespace is no address that is fetched.
     assert re.findall(r"https?://[^\"'`]+", text) == ["http://www.w3.org/2000/svg"]
     assert not re.search(r"\bsrc=|@import|url\(|<link rel=\"stylesheet", text)
+
+
+def test_the_page_travels_to_the_board():
+    travelling = {name for name, _ in bundle_from_engine_inputs.code()}
+    assert {"apps/stream/page." + end for end in ("html", "css", "js")} <= travelling
 
 
 def test_the_picture_moves_and_brings_its_answer(page):
