@@ -61,7 +61,10 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
         "--transform", nargs="+", default=[], metavar="X", help="rewrites of the float model, in order (none)"
     )
     parser.add_argument(
-        "--rounding", default="feedback", metavar="R", help="feedback, asymmetric, learned, nearest or module.path"
+        "--rounding",
+        default="feedback",
+        metavar="R",
+        help="feedback, asymmetric, learned, nearest, for block-wise weights slim and learned_clipping, or module.path",
     )
     parser.add_argument("--observer", default="mse", metavar="O", help="minmax, percentile, entropy or mse")
 

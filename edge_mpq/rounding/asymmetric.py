@@ -19,6 +19,7 @@ from edge_mpq.calibration import inputs_of
 from edge_mpq.hessians import columns_of, groups_of, rows_of
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizers.affine import AffineQuantizer
+from edge_mpq.quantizers.blocks import BlockQuantizer
 from edge_mpq.reconstruction import units
 from edge_mpq.rounding import feedback
 
@@ -43,7 +44,7 @@ def apply(quantized: fx.GraphModule, graph: fx.GraphModule, batches: Iterable, p
         read, wanted = behind.before(first, unit.source), ahead.before(node, node.args[0])
         moment, missed = _moments(node, read, wanted, draw)
         grid = simulation.weight_quantizer(quantized, name)
-        assert isinstance(grid, AffineQuantizer)
+        assert isinstance(grid, AffineQuantizer | BlockQuantizer)
         path, groups = str(node.args[1].target), groups_of(node)
         weight = ir.attribute(quantized, path).detach()
         aimed = corrected(rows_of(weight, groups), moment, missed).reshape(weight.shape)

@@ -25,7 +25,8 @@ from edge_mpq.reconstruction.learning import Pictures
 from edge_mpq.rounding import feedback, slim
 from edge_mpq.rounding.learned import STEP, taught
 
-RATE = 1e-2
+# OmniQuant's rate, or what lets an end travel so far in all where steps are fewer than its thousands.
+RATE, TRAVEL = 1e-2, 10.0
 
 # layer -> its grid
 Grids = dict[str, BlockQuantizer]
@@ -98,7 +99,8 @@ def _learned(
         now = {name: grid(weights[name]) for name, grid in grids.items()}
         return sum(error(number, now).item() for number in range(len(read.rounded)))
 
-    optimizer = torch.optim.AdamW([one.reach for one in clipped.values()], RATE, weight_decay=0.0)
+    rate = max(RATE, TRAVEL / max(1, epochs * len(read.rounded)))
+    optimizer = torch.optim.AdamW([one.reach for one in clipped.values()], rate, weight_decay=0.0)
     for _ in range(epochs):
         for number in range(len(read.rounded)):
             optimizer.zero_grad()
