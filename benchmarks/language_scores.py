@@ -88,7 +88,7 @@ def main() -> None:
     """Print a Markdown table: one row a score, the best first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--depth", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--format", default="u2b32")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()

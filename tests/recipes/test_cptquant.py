@@ -21,6 +21,8 @@ from edge_mpq.sensitivity import pruning
 from edge_mpq.simulation import simulate
 from tests import toys, trained_language
 
+pytestmark = pytest.mark.slow  # a model is trained
+
 BOARD, NONE = targets.get("simulation"), RangeTable({}, "none", 0, "")
 FEW = ("uint2b32", "fp32")
 

@@ -20,6 +20,8 @@ from edge_mpq.simulation import weight_quantizer
 from edge_mpq.training.block_predictor import ends, learn
 from tests import toys, trained_language, trained_mixture
 
+pytestmark = pytest.mark.slow  # a model is trained
+
 BOARD = targets.get("simulation")
 FORMATS = ["u4b32", "u2b32"]
 
