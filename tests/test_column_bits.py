@@ -13,12 +13,12 @@ BLOCK = 16
 
 
 def layer(outliers: int = 0, factor: float = 12.0, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A weight [24, 128], 512 inputs of it, their second moment; the first ``outliers`` inputs of the third block
+    """A weight [24, 128], 256 inputs of it, their second moment; the first ``outliers`` inputs of the third block
     are ``factor`` times as large and their weights as much smaller, which leaves the outputs as they were."""
     draw = torch.Generator().manual_seed(seed)
     weight = torch.randn(24, 128, generator=draw)
     mixing = torch.eye(128) + 0.1 * torch.randn(128, 128, generator=draw)
-    inputs = torch.randn(512, 128, generator=draw) @ mixing
+    inputs = torch.randn(256, 128, generator=draw) @ mixing
     scale = torch.ones(128)
     scale[2 * BLOCK : 2 * BLOCK + outliers] = factor
     inputs, weight = inputs * scale, weight / scale

@@ -92,8 +92,6 @@ def computed(path, inputs) -> np.ndarray:
         ("around two", False, FLOATS),
         ("around three", False, ()),
         ("deployable", True, FLOATS),
-        ("deployable", False, ()),
-        ("below the types", True, FLOATS),
         ("below the types", False, ()),
     ],
 )

@@ -70,8 +70,8 @@ def kl_of(name: str) -> float:
         "feedback": feedback,
         "slim": slim,
         "unguarded": slim.Rule(Options(guarded=False)),
-        "learned": learned_clipping.Rule(4),
-        "learned, bits alike": learned_clipping.Rule(4, Options(allocates=False)),
+        "learned": learned_clipping.Rule(2),
+        "learned, bits alike": learned_clipping.Rule(2, Options(allocates=False)),
     }
     return divergence(rounded(rules[name]))
 
