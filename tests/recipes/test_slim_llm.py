@@ -16,6 +16,8 @@ from edge_mpq.rounding import learned_clipping
 from edge_mpq.rounding.slim import Options
 from tests import trained_language
 
+pytestmark = pytest.mark.slow  # a model is trained
+
 
 def task(target: str = "cpu-x86-vnni", form: str = "w2b32", budget: str = "size<=2bits") -> Task:
     calibration = trained_language.calibration(2)
