@@ -14,13 +14,11 @@ from torch import fx
 
 from edge_mpq import graph as ir
 from edge_mpq import simulation
-from edge_mpq.errors import ExportError
 from edge_mpq.quantizers.blocks import BlockQuantizer
 from edge_mpq.quantizers.trit_planes import TritPlaneQuantizer
 from export import newer_opset_of_onnx
-from export.blocks_into_onnx import TWO_BITS, as_product, dequantized
+from export.blocks_into_onnx import TWO_BITS, as_product, dequantized, places
 from export.lint.editing import tidy, unused
-from export.onnx_from_torch import WEIGHTED_OPS, source_of
 
 
 def insert(
@@ -36,18 +34,8 @@ def insert(
     if not planes:
         return model
     raised = newer_opset_of_onnx.raised(model, TWO_BITS)
-    sources = {node.name: source_of(node) for node in float_onnx.graph.node}
-    for name, grid in planes.items():
-        for source in ir.weighted(graph)[name]:
-            found = (
-                node
-                for node in raised.graph.node
-                if sources.get(node.name) == source.name and node.op_type in WEIGHTED_OPS
-            )
-            node = next(found, None)
-            if node is None:
-                raise ExportError(f"layer {name!r} is not in the ONNX", "plan again for this model")
-            _write(raised, node, grid, ir.attribute(quantized, str(source.args[1].target)).detach().flatten(1))
+    for name, source, node in places(raised, float_onnx, graph, planes):
+        _write(raised, node, planes[name], ir.attribute(quantized, str(source.args[1].target)).detach().flatten(1))
     tidy(raised)
     onnx.checker.check_model(raised)
     return raised
