@@ -73,6 +73,7 @@ def check_plan(args: argparse.Namespace) -> None:
     """Look up all that :func:`add_plan` lets a person name, before minutes of work; every fault is told at once."""
     from edge_mpq import allocators, menu, observers, rounding, sensitivity, transforms
     from edge_mpq import budget as budgets
+    from edge_mpq.records import target as targets
 
     named = [
         (budgets.parse, [args.budget] if args.budget is not None else []),
@@ -90,6 +91,8 @@ def check_plan(args: argparse.Namespace) -> None:
                 look_up(name)
             except EdgeMpqError as error:
                 faults.append(error)
+    if not faults:
+        menu.runnable(targets.get(args.target), args.formats)
     if faults:
         raise faults[0] if len(faults) == 1 else UsageError("; ".join(map(str, faults)))
 

@@ -34,6 +34,17 @@ def parse(name: str) -> Pair:
     raise PlanError(f"there is no format {name!r}", f"write w8a8, w4a8, w4b32, ... or one of {known}")
 
 
+def runnable(target: Target, names: Sequence[str] | None = None) -> list[Pair]:
+    """The pairs of ``names`` (of USUAL without) that ``target`` runs, widest first; PlanError where it runs none."""
+    pairs = [parse(name) for name in names or USUAL]
+    runs = [pair for pair in pairs if pair[0] in target.weight_formats and pair[1] in target.activation_formats]
+    if not runs:
+        asked = ", ".join(names or USUAL)
+        stored = formats.shown(target.weight_formats)
+        raise PlanError(f"{target.name} runs none of {asked}", f"it runs weights in {stored}")
+    return sorted(runs, key=lambda pair: (formats.get(pair[0]).bits, formats.get(pair[1]).bits), reverse=True)
+
+
 def menu_of(
     layers: Sequence[LayerSpec], target: Target, names: Sequence[str] | None = None, keep: Collection[str] = ()
 ) -> Menu:
@@ -42,13 +53,7 @@ def menu_of(
     keep: layers that take fp32 and nothing else, with all that are tied to them offered it too.
     Raises PlanError when the target runs none of ``names``.
     """
-    pairs = [parse(name) for name in names or USUAL]
-    runs = [pair for pair in pairs if pair[0] in target.weight_formats and pair[1] in target.activation_formats]
-    if not runs:
-        asked = ", ".join(names or USUAL)
-        runnable = formats.shown(target.weight_formats)
-        raise PlanError(f"{target.name} runs none of {asked}", f"it runs weights in {runnable}")
-    runs.sort(key=lambda pair: (formats.get(pair[0]).bits, formats.get(pair[1]).bits), reverse=True)
+    runs = runnable(target, names)
     menu = {layer.name: [FLOAT] if layer.name in keep else _without_kernel(layer, runs, target) for layer in layers}
     # A layer that must stay float takes those tied to it along.
     bound = {layer.tie for layer in layers if layer.tie is not None and menu[layer.name] == [FLOAT]}
