@@ -18,6 +18,7 @@ from export import bundle_from_engine_inputs as packing
 from tests import floors
 from tests.attacks.packing import DATA, write_folder
 
+PAGE = {f"apps/stream/page.{kind}" for kind in ("css", "html", "js")}
 HOST_SIDE = {"edge_mpq/__main__.py", "export/trtexec_from_plan.py"}
 LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 
@@ -36,7 +37,7 @@ def pyz(folder: Path) -> Path:
 def test_the_entries_are_the_board_files_and_the_bundle_in_order(pyz: Path) -> None:
     code = {file for file in floors.sources() if floors.on_board(file)} - HOST_SIDE
     with zipfile.ZipFile(pyz) as archive:
-        assert archive.namelist() == sorted([*code, *DATA, "__main__.py", "contents.json"])
+        assert archive.namelist() == sorted([*code, *PAGE, *DATA, "__main__.py", "contents.json"])
 
 
 def test_code_brings_what_it_imports(pyz: Path) -> None:
