@@ -63,6 +63,7 @@ def run(folder: str, photographs: str | None, scale: float, command: str) -> dic
     files.write(out / "report.html", page.render(report), [out / "report.json"])
     say(text.summary(report))
     say(f"page: {out / 'report.html'}")
+    say(f"live: edge-mpq run {bundle_folder} --source {out / 'flyover.mp4'} --web")
     return {"report": str(out / "report.json"), "page": str(out / "report.html"), **measure.summaries(report)}
 
 
