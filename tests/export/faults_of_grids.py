@@ -108,6 +108,13 @@ def _store_integers(model: onnx.ModelProto) -> None:
 plants("integer-weights", XAVIER, "one.weight_dequantize")(_store_integers)
 
 
+@plants("block-form", ORIN, "one.weight_dequantize")
+def _(model: onnx.ModelProto) -> None:
+    opset(model, 21)
+    _store_integers(model)
+    set_attribute(node(model, "one.weight_dequantize"), "block_size", 16)
+
+
 @plants("one-sided", ORIN, "one")
 def _(model: onnx.ModelProto) -> None:
     node(model, "one").input[1] = "one.weight"

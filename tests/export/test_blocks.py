@@ -142,3 +142,15 @@ def test_float_inputs_are_refused_where_one_product_is_written():
     grid = blocks.BlockQuantizer(torch.ones(2, 1), torch.zeros(2, 1), 4, True, 32, kept=[3])
     with pytest.raises(ExportError, match="1 inputs in float"):
         blocks_into_onnx.write(onnx.ModelProto(), onnx.NodeProto(name="a"), grid, torch.zeros(2, 32))
+
+
+@pytest.mark.parametrize("board", ["jetson-orin-nano", "jetson-thor", "tensorrt-11-x86"])
+def test_boards_with_int4_get_blocks_that_their_lint_accepts(board):
+    model, inputs = nn.Sequential(nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 64)), torch.zeros(2, 128)
+    target, graph = targets.get(board), edge_mpq.prepared(model, inputs)
+    plan = plans.uniform(layers_of(graph), target, "int4b64", "fp32")
+    quantized, _ = edge_mpq.quantize(graph, plan, [inputs], rounding="nearest")
+    written = quantized_onnx(onnx_from_torch.onnx_from_graph(graph, 18), graph, Quantized(plan, quantized), target)
+    kinds = {item.data_type for item in written.graph.initializer if item.name.endswith("weight_codes")}
+    assert kinds == {onnx.TensorProto.INT4} and lint_onnx.check(written, target) == []
+    assert not set(FORMS) & set(targets.get("jetson-xavier-nx").weight_formats)
