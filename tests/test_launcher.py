@@ -181,6 +181,7 @@ sys.exit(launcher.main(["plan"]))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
+@pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="a job in the background hears no Ctrl-C")
 def test_ctrl_c_ends_quietly() -> None:
     code = STAGE.format(body="print('ready', flush=True); import signal; signal.pause()")
     with subprocess.Popen(
