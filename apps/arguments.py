@@ -91,10 +91,9 @@ def check_plan(args: argparse.Namespace) -> None:
                 look_up(name)
             except EdgeMpqError as error:
                 faults.append(error)
-    if not faults:
-        menu.runnable(targets.get(args.target), args.formats)
     if faults:
         raise faults[0] if len(faults) == 1 else UsageError("; ".join(map(str, faults)))
+    menu.runnable(targets.get(args.target), args.formats)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ rounded as they come (accuracy level 4); one row a number of tokens.  The fp32 l
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ import edge_mpq
 from apps import measure
 from edge_mpq import simulation
 from edge_mpq.engines import onnxruntime as backend
+from edge_mpq.engines.base import Engine
 from edge_mpq.layers import layers_of
 from edge_mpq.quantizers.blocks import BlockQuantizer
 from edge_mpq.records import plan as plans
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--tokens", type=int, nargs="+", default=[1, 32])
-    parser.add_argument("--turns", type=int, default=60)
+    parser.add_argument("--turns", type=int, default=30)
     args = parser.parse_args()
     torch.manual_seed(0)
     layer = nn.Sequential(nn.Linear(args.size, args.size, bias=False))
@@ -45,17 +45,11 @@ def main() -> None:
     print("| tokens | fp32 ms | by hand ms | exported ms | exported / by hand | exported / fp32 | answers differ |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        sessions = engines(layer, args.size, Path(folder))
+        opened = engines(layer, args.size, Path(folder))
         for tokens in args.tokens:
             values = np.random.default_rng(0).standard_normal((tokens, args.size)).astype(np.float32)
-            times: dict[str, list[float]] = {name: [] for name in sessions}
-            for _ in range(args.turns):
-                for name, session in sessions.items():
-                    start = time.perf_counter()
-                    session.run(None, {session.get_inputs()[0].name: values})
-                    times[name].append(1e3 * (time.perf_counter() - start))
-            ms = {name: float(np.median(found[5:])) for name, found in times.items()}
-            said = [s.run(None, {s.get_inputs()[0].name: values})[0] for s in (sessions["hand"], sessions["exported"])]
+            ms = {name: speed.p50_ms for name, speed in measure.interleaved(opened, values, args.turns, 2).items()}
+            said = [opened[name].infer(values)[0] for name in ("hand", "exported")]
             apart = float(np.abs(said[0] - said[1]).max() / np.abs(said[0]).max())
             print(
                 f"| {tokens} | {ms['fp32']:.3f} | {ms['hand']:.3f} | {ms['exported']:.3f} "
@@ -63,8 +57,8 @@ def main() -> None:
             )
 
 
-def engines(layer: nn.Module, size: int, folder: Path) -> dict:
-    """ONNX Runtime sessions of the float layer, the exported one and the one by hand."""
+def engines(layer: nn.Module, size: int, folder: Path) -> dict[str, Engine]:
+    """Engines of the float layer, the exported one and the one by hand."""
     graph = edge_mpq.prepared(layer, torch.zeros(1, size))
     plan = plans.uniform(layers_of(graph), CPU, f"int4b{BLOCK}", "fp32")
     quantized, _ = edge_mpq.quantize(graph, plan, [torch.zeros(1, size)], observer="minmax", rounding="nearest")
@@ -78,7 +72,7 @@ def engines(layer: nn.Module, size: int, folder: Path) -> dict:
     for name, model in models.items():
         onnx.save(model, folder / "model.onnx")
         backend.build(folder / "model.onnx", folder / name, CPU)
-        opened[name] = backend.open(folder / name).session
+        opened[name] = backend.open(folder / name)
     return opened
 
 

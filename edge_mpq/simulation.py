@@ -117,7 +117,7 @@ def add_weight_quantizer(model: fx.GraphModule, name: str, nodes: list[fx.Node],
 
 def place_weight_quantizer(model: fx.GraphModule, name: str, nodes: list[fx.Node], module: nn.Module) -> None:
     """Put ``module`` between the weight of a layer and every node that applies it."""
-    model.get_submodule(WEIGHTS).add_module(attribute_name(name), module)
+    set_weight_quantizer(model, name, module)
     for node in nodes:
         parameter = node.args[1]
         with model.graph.inserting_before(node):
@@ -165,6 +165,11 @@ def _node(model: fx.GraphModule, name: str) -> fx.Node:
 def weight_quantizer(model: fx.GraphModule, layer: str) -> nn.Module | None:
     """The quantizer of a layer's weight in a simulated graph, None where it stays float."""
     return getattr(model.get_submodule(WEIGHTS), attribute_name(layer), None)
+
+
+def set_weight_quantizer(model: fx.GraphModule, layer: str, module: nn.Module) -> None:
+    """Give a layer's weight in a simulated graph another quantizer; its nodes stay as they are."""
+    model.get_submodule(WEIGHTS).add_module(attribute_name(layer), module)
 
 
 def activation_quantizer(model: fx.GraphModule, tensor: str) -> nn.Module:

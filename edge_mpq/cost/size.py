@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 from edge_mpq.cost import CostTable, Menu, Pair
+from edge_mpq.quantizers.blocks import FLOAT
 from edge_mpq.records import formats
 from edge_mpq.records.layer import LayerSpec
 from edge_mpq.records.target import Target
 
 UNIT = "MiB"
-FLOAT = 32
 _BITS_IN_MIB = 8 * 2**20
 
 

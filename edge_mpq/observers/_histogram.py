@@ -6,6 +6,7 @@ second pass over the data would have made: neither order nor batch size leaves a
 """
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ class Histogram:
         return folded
 
 
-class HistogramObserver:
+class HistogramObserver(ABC):
     """An observer whose rule, :meth:`clip`, reads the histogram."""
 
     def __init__(self, bits: int = 8, symmetric: bool = False) -> None:
@@ -124,9 +125,9 @@ class HistogramObserver:
         low, high = self.clip(seen) if seen.counts.any() else (0.0, 0.0)
         return around_zero(low, high, self.symmetric)
 
+    @abstractmethod
     def clip(self, seen: Histogram) -> tuple[float, float]:
         """(low, high) of the values worth representing; ``seen`` holds some that are not 0."""
-        raise NotImplementedError
 
 
 def nothing_seen() -> CalibrationError:

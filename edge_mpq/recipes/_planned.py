@@ -24,21 +24,28 @@ class Planned(NamedTuple):
     trials: int
 
 
+def ranged(task: Task, graph: fx.GraphModule, progress: Progress, rule: str = "mse") -> RangeTable:
+    """The ranges of all tensors of ``graph`` by observer ``rule``, as the task's target rounds."""
+    symmetric = task.target.scheme.activation == "int8"
+    return ranges_of(graph, every_tensor(graph), task.calibration, rule, symmetric, progress)
+
+
 def planned(
     task: Task,
     progress: Progress,
     rewrites: Sequence[str] = (),
     graph: fx.GraphModule | None = None,
+    ranges: RangeTable | None = None,
     **methods: Any,
 ) -> Planned:
     """Ranges of least squared error, and the plan within the task's budget.
 
     rewrites: transforms, in order.  graph: the task's after rewrites of the recipe's own, which a plan
-    does not name.  methods: ``sensitivity``, ``allocator``, ``keep`` as edge_mpq.plan takes them.
+    does not name.  ranges: of that graph, where they are known or by another rule.  methods:
+    ``sensitivity``, ``allocator``, ``scores``, ``keep`` as edge_mpq.plan takes them.
     """
     graph = transforms.apply_all(rewrites, graph or task.graph, task.calibration, task.target, progress)
-    symmetric = task.target.scheme.activation == "int8"
-    ranges = ranges_of(graph, every_tensor(graph), task.calibration, "mse", symmetric, progress)
+    ranges = ranges or ranged(task, graph, progress)
     made = plan(
         graph,
         task.example,

@@ -10,15 +10,14 @@ quantized layers were put beside the model and not into it, so its figures are o
 from edge_mpq import menu as menus
 from edge_mpq import sensitivity
 from edge_mpq.allocators import kmeans
-from edge_mpq.calibration import few, ranges_of
+from edge_mpq.calibration import few
 from edge_mpq.errors import UsageError
 from edge_mpq.layers import layers_of
-from edge_mpq.placement import every_tensor
 from edge_mpq.planning import ties_of
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
-from edge_mpq.recipes._planned import Planned, planned
+from edge_mpq.recipes._planned import Planned, planned, ranged
 from edge_mpq.records.layer import fingerprint
 from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.sensitivity import canonical_correlation, noise, pruning
@@ -46,8 +45,7 @@ def run(task: Task, progress: Progress = silent, score: str = "pruning", mode: s
 def _clustered(task: Task, score: str, progress: Progress) -> Planned:
     """The plan of the clusters of a score, whatever it costs."""
     graph, batches, layers = task.graph, few(task.calibration), layers_of(task.graph)
-    symmetric = task.target.scheme.activation == "int8"
-    ranges = ranges_of(graph, every_tensor(graph), task.calibration, "mse", symmetric, progress)
+    ranges = ranged(task, graph, progress)
     menu = menus.menu_of(layers, task.target, task.formats)
     if score in ALONE:
         values = ALONE[score](graph, menu, batches, progress)

@@ -14,13 +14,13 @@ from torch import fx
 from edge_mpq import budget as budgets
 from edge_mpq import menu as menus
 from edge_mpq import transforms
-from edge_mpq.calibration import few, ranges_of
+from edge_mpq.calibration import few
 from edge_mpq.layers import layers_of
-from edge_mpq.placement import every_tensor
-from edge_mpq.planning import cost_tables, plan
+from edge_mpq.planning import cost_tables
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
+from edge_mpq.recipes._planned import planned, ranged
 from edge_mpq.sensitivity import decoupled
 from edge_mpq.sensitivity.decoupled import Decoupled, Metrics
 
@@ -46,8 +46,7 @@ def run(
     them up; noise powers, which really add up, otherwise.  share: of the layers, what keeps fp32.
     """
     graph = transforms.apply_all(REWRITES, task.graph, task.calibration, task.target, progress)
-    symmetric = task.target.scheme.activation == "int8"
-    ranges = ranges_of(graph, every_tensor(graph), task.calibration, "minmax", symmetric, progress)
+    ranges = ranged(task, graph, progress, "minmax")
     layers = layers_of(graph)
     menu = menus.menu_of(layers, task.target, task.formats)
     table = decoupled.measured(
@@ -55,24 +54,19 @@ def run(
     )
     keep = protected(task, graph, table, share)
     table = table.restricted(menus.menu_of(layers, task.target, task.formats, keep))
-    made = plan(
+    graph, ranges, made, trials = planned(
+        task,
+        progress,
+        REWRITES,
         graph,
-        task.example,
-        task.calibration,
-        task.target,
-        task.budget,
+        ranges,
         sensitivity="decoupled",
         allocator="two_groups",
-        formats=task.formats,
-        validation=task.validation,
-        ranges=ranges,
         scores=decoupled.decibels(table) if decibels else table,
-        transforms=REWRITES,
         keep=keep,
-        progress=progress,
     )
     quantized, _ = quantize(graph, made, task.calibration, rounding="nearest", ranges=ranges, progress=progress)
-    return Outcome(made, graph, quantized, ranges, int(made.predicted.get("trials", 0)))
+    return Outcome(made, graph, quantized, ranges, trials)
 
 
 def protected(task: Task, graph: fx.GraphModule, table: Decoupled, share: float) -> dict[str, str]:

@@ -12,7 +12,7 @@ At equal bytes INT4 itself errs less (edge_mpq.quantizers.trit_planes); this is 
 from collections.abc import Iterable
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from edge_mpq import graph as ir
 from edge_mpq import hessians, simulation
@@ -24,6 +24,7 @@ from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
 from edge_mpq.recipes._planned import planned
 from edge_mpq.records.target import Target
+from edge_mpq.simulation import set_weight_quantizer
 
 PAPER = (
     "H. Xiao, R. Yang, Q. Yang, W. Xu, Z. Li, Y. Su, Z. Liu, H. Yang, N. Wong, PTQTP: Post-Training Quantization "
@@ -62,7 +63,7 @@ class TritPlanes:
         if isinstance(grid, BlockQuantizer):
             variant = self.variant if f"int2b{grid.block}" in self.target.weight_formats else "tied"
             planes = trit_planes.fitted(weight, grid.block, variant, importance)
-            _replace(quantized, name, planes if variant != "tied" else trit_planes.integer_grid(planes))
+            set_weight_quantizer(quantized, name, planes if variant != "tied" else trit_planes.integer_grid(planes))
             ir.set_parameter(quantized, path, planes(weight))
         elif isinstance(grid, AffineQuantizer):
             turned = weight.transpose(0, grid.axis or 0)
@@ -72,7 +73,7 @@ class TritPlanes:
             step = torch.maximum(trit_planes.tied_steps(rows, counts), least)
             step = torch.where(step > 0, step, grid.scale)
             codes = torch.round(rows / step[:, None]).clamp(-4, 4)
-            _replace(quantized, name, AffineQuantizer(step, torch.zeros_like(step), 4, True, grid.axis))
+            set_weight_quantizer(quantized, name, AffineQuantizer(step, torch.zeros_like(step), 4, True, grid.axis))
             tied = (codes * step[:, None]).reshape(turned.shape).transpose(0, grid.axis or 0)
             ir.set_parameter(quantized, path, tied.contiguous())
 
@@ -82,10 +83,6 @@ def _is_narrow(quantized: fx.GraphModule, name: str) -> bool:
     if isinstance(grid, BlockQuantizer):
         return grid.symmetric and bool((grid.bits == 4).all())
     return isinstance(grid, AffineQuantizer) and grid.bits == 4
-
-
-def _replace(quantized: fx.GraphModule, name: str, grid: nn.Module) -> None:
-    quantized.get_submodule(simulation.WEIGHTS).add_module(simulation.attribute_name(name), grid)
 
 
 def run(task: Task, progress: Progress = silent, variant: str = "free", weighted: bool = False) -> Outcome:

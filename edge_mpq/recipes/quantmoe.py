@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from edge_mpq import budget as budgets
 from edge_mpq import menu as menus
 from edge_mpq import presets as rules
-from edge_mpq.calibration import few, ranges_of
+from edge_mpq.calibration import few
 from edge_mpq.layers import layers_of
-from edge_mpq.placement import every_tensor
 from edge_mpq.planning import cost_tables
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
-from edge_mpq.recipes._planned import Planned, planned
+from edge_mpq.recipes._planned import Planned, planned, ranged
 from edge_mpq.roles import roles_of
 
 PAPER = (
@@ -43,8 +42,7 @@ def run(task: Task, progress: Progress = silent, presets: Sequence[str] = ()) ->
 def _by_rule(task: Task, presets: Sequence[str], progress: Progress) -> Planned:
     """The plan of rules of thumb that keeps every term of the budget but a drop."""
     graph, layers = task.graph, layers_of(task.graph)
-    symmetric = task.target.scheme.activation == "int8"
-    ranges = ranges_of(graph, every_tensor(graph), task.calibration, "mse", symmetric, progress)
+    ranges = ranged(task, graph, progress)
     menu = menus.menu_of(layers, task.target, task.formats)
     limits = budgets.limits(budgets.parse(task.budget), layers, cost_tables(layers, menu, task.target))
     model = rules.Model(graph, roles_of(graph), few(task.calibration))

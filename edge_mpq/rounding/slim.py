@@ -146,7 +146,7 @@ def place(quantized: fx.GraphModule, name: str, grid: BlockQuantizer, weight: to
     """Give layer ``name`` another grid, and a weight."""
     source = ir.weight_of(ir.weighted(quantized)[name][0])
     assert source is not None
-    quantized.get_submodule(simulation.WEIGHTS).add_module(simulation.attribute_name(name), grid)
+    simulation.set_weight_quantizer(quantized, name, grid)
     ir.set_parameter(quantized, str(source.target), weight)
 
 
