@@ -27,6 +27,7 @@ from apps.stream.again import Again
 from apps.stream.capture import Capture
 from apps.stream.engine_from_bundle import ROLES, open_engine
 from apps.stream.frames import Synthetic
+from apps.stream.readers import Whole
 from apps.stream.switch import Switch
 from edge_mpq.records import bundle as bundles
 
@@ -49,9 +50,9 @@ def turn(folder, record, engine, role, way, seconds):
             client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             # It speaks once its first picture came.
             while not select.select([client.stdout], [], [], 0)[0]:
-                loop.run(capture, engine, record, [live], seconds=0.2, live=live)
+                loop.run(capture, engine, Whole(record), [live], seconds=0.2, live=live)
         before = time.process_time()
-        stream = loop.run(capture, engine, record, [live] if live else [], seconds=seconds, live=live)
+        stream = loop.run(capture, engine, Whole(record), [live] if live else [], seconds=seconds, live=live)
         spent = (time.process_time() - before) / stream.seconds
     # Its second line comes once the server is gone.
     return stream.fps, spent, float(client.communicate()[0].split()[1]) if client else 0.0

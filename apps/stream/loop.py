@@ -2,27 +2,26 @@
 
 import time
 
-from apps.stream import decode, overlay
+from apps.stream import overlay, readers
 from apps.stream.sinks import Shown
 from apps.stream.timing import Meter
-from edge_mpq.engines import inputs
+from apps.stream.views import plain
 from edge_mpq.errors import SourceError
 from edge_mpq.records.report import Stream
 
 STAGES = ("grab", "preprocess", "infer", "decode", "draw", "write")
 
 
-def run(capture, engine, bundle, sinks, clock=time.perf_counter, frames=None, seconds=None, live=None):
+def run(capture, engine, reader, sinks, clock=time.perf_counter, frames=None, seconds=None, live=None, view=plain):
     """Show every frame of ``capture`` to ``engine`` and its answer to ``sinks``; the Stream.
 
-    bundle: gives recipe, task and classes.  frames, seconds: where to stop.  A frame's ms
-    are those from having it to having the answer; percentiles are of the last 1000 frames,
-    ``grab`` is the wait for a frame.  live: the Live that is asked between two frames which
+    reader: as in readers.py.  view: as in views/.  frames, seconds: where to stop.  A frame's
+    ms are those from having it to having the answer; percentiles are of the last 1000 frames,
+    ``grab`` is the wait for a frame, ``decode`` counts the view.  live: the Live that is asked between two frames which
     engine to go on with, and from which threshold on; what that takes is in no figure but
     ``seconds``.  Ctrl-C ends a run as the end of a source does.  Raises SourceError where the
     source gives no whole frame, EngineError as the engine and decoding do.
     """
-    recipe = inputs.from_json(bundle.recipe)
     whole, shift = Meter(STAGES), None
     meters, named = [whole], ""
     number, ended = 0, None
@@ -38,12 +37,13 @@ def run(capture, engine, bundle, sinks, clock=time.perf_counter, frames=None, se
                 break
             wanted = any(sink.wants(number) for sink in sinks)
             marks = [now, clock()]
-            batch = inputs.prepare(frame.pixels, recipe)[None]
+            batch = reader.prepare(frame.pixels)
             marks.append(clock())
-            outputs = engine.infer(batch)
+            outputs = readers.infer(engine, batch)
             marks.append(clock())
-            shape = frame.pixels.shape[:2] if wanted else None
-            answer = decode.decode(engine, outputs, bundle, recipe, shape, shift)
+            shape = frame.pixels.shape[:2] if wanted or view.MASK else None
+            answer = reader.decode(engine, outputs, shape, shift)
+            seen = view.look(frame, answer)
             marks.append(clock())
             ms = 1e3 * (marks[4] - marks[1])
             for meter in meters:
@@ -52,9 +52,9 @@ def run(capture, engine, bundle, sinks, clock=time.perf_counter, frames=None, se
             if wanted:
                 rate, latency = meters[-1].rate, meters[-1].latency
                 figures = overlay.figures_line(rate.per_second(), latency.percentile(50), latency.percentile(99))
-                picture = overlay.draw(frame.pixels, answer, named + figures)
+                picture = overlay.draw(frame.pixels, answer, named + figures, seen)
             marks.append(clock())
-            shown = Shown(number, frame.position, max(0.0, frame.time_s - start), answer, ms, picture)
+            shown = Shown(number, frame.position, max(0.0, frame.time_s - start), answer, ms, picture, seen)
             for sink in sinks:
                 ended = sink.write(shown) or ended
             now = clock()

@@ -1,10 +1,12 @@
-"""What is drawn on a frame: mask tint, label and confidence, frames a second, latencies.
+"""What is drawn on a frame: mask tint, boxes, label and confidence, facts, frames a second, latencies.
 
 Text stands white on a darkened band, so it reads on any ground, and grows with the frame.
 """
 
 import cv2
 import numpy as np
+
+from apps.stream.views.base import NOTHING
 
 # Below this a letter has too few pixels to be read: smaller frames are enlarged.
 LEAST_SIDE, MOST_ENLARGED = 240, 1600
@@ -13,8 +15,8 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 PALETTE = [(30, 30, 255), (255, 160, 30), (40, 220, 40), (30, 220, 255), (255, 60, 200), (255, 255, 60)]
 
 
-def draw(pixels, answer, figures=""):
-    """A new uint8 BGR picture of frame ``pixels`` with ``answer`` and the line ``figures``.
+def draw(pixels, answer, figures="", view=NOTHING):
+    """A new uint8 BGR picture of frame ``pixels`` with ``answer``, the line ``figures`` and a View.
 
     pixels: any frame preprocessing takes; it is not changed.  A frame with a
     side below 240 is enlarged by a whole factor, so the picture may be larger than it.
@@ -23,7 +25,10 @@ def draw(pixels, answer, figures=""):
     if answer.mask is not None:
         _tint(picture, answer.mask)
     picture = _enlarged(picture)
+    for box in view.boxes:
+        _frame(picture, box, picture.shape[0] // pixels.shape[0])
     lines = ["{}  {:.0f} %".format(answer.label, 100 * answer.confidence)]
+    lines += ["{}: {}".format(name, _shown(value)) for name, value in view.facts.items()]
     _write(picture, lines + [figures] if figures else lines)
     return picture
 
@@ -55,6 +60,22 @@ def _tint(picture, mask):
         cv2.drawContours(picture, outlines, -1, colour, 1 + picture.shape[0] // 480)
 
 
+def _frame(picture, box, factor):
+    """A rectangle around ``box``, with its text inside at the top; factor: of the picture beside the frame."""
+    left, top, wide, high = (factor * extent for extent in box[:4])
+    thickness, scale = 1 + picture.shape[0] // 480, 0.5 * max(0.8, picture.shape[0] / 480.0)
+    cv2.rectangle(picture, (left, top), (left + wide - 1, top + high - 1), (255, 255, 255), thickness)
+    if box[4]:
+        at = left + 2 * thickness, top + int(28 * scale)
+        # White letters with a dark edge read on any ground.
+        cv2.putText(picture, box[4], at, FONT, scale, (0, 0, 0), thickness + 2, cv2.LINE_AA)
+        cv2.putText(picture, box[4], at, FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)
+
+
+def _shown(value):
+    return "{:.4g}".format(value) if isinstance(value, float) else value
+
+
 def _enlarged(picture):
     rows, columns = picture.shape[:2]
     factor = min(-(-LEAST_SIDE // min(rows, columns)), MOST_ENLARGED // max(rows, columns))
@@ -68,7 +89,7 @@ def _write(picture, lines):
     rows, columns = picture.shape[:2]
     margin = max(2, rows // 60)
     scales = []
-    for line, size in zip(lines, (1.0, 0.7)):
+    for line, size in zip(lines, [1.0] + [0.7] * (len(lines) - 1)):
         scale = size * max(0.6, rows / 480.0)
         wide = cv2.getTextSize(line, FONT, scale, 1)[0][0]
         scales.append(scale * min(1.0, (columns - 2.0 * margin) / max(1, wide)))

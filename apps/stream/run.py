@@ -23,6 +23,7 @@ from apps.stream.capture import Capture
 from apps.stream.engine_from_bundle import ROLES, open_engine
 from apps.stream.options import above_zero
 from apps.stream.power import Sampler
+from apps.stream.readers import Whole
 from apps.stream.switch import Switch
 from edge_mpq.engines import inputs
 from edge_mpq.errors import SourceError
@@ -58,7 +59,7 @@ def main(argv):
         sampler = Sampler()
         sampler.start()
         stack.callback(sampler.stop)
-        stream = loop.run(capture, engine, bundle, outs, frames=args.frames, seconds=args.seconds, live=live)
+        stream = loop.run(capture, engine, Whole(bundle), outs, frames=args.frames, seconds=args.seconds, live=live)
         power = sampler.stop()
         chosen = _chosen(switch, live)
     say(_summary(stream))

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from apps.stream.decode import Answer
+from apps.stream.views.base import NOTHING, View
 from edge_mpq.errors import UsageError
 
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
@@ -26,7 +27,7 @@ class Shown(NamedTuple):
 
     number: of frames handled.  position: its number in the source.  time_s: when it was
     read, since the start.  ms: from frame to answer.  picture: with overlay, BGR, or
-    None where no sink wanted it.
+    None where no sink wanted it.  view: what is told beside the label.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Shown(NamedTuple):
     answer: Answer
     ms: float
     picture: Optional[np.ndarray] = None
+    view: View = NOTHING
 
 
 class Sink(object):
@@ -149,6 +151,8 @@ class JsonLines(Sink):
             "confidence": round(shown.answer.confidence, 6),
             "ms": round(shown.ms, 3),
         }
+        if shown.view.facts:
+            body["facts"] = shown.view.facts
         self._stream.write(json.dumps(body) + "\n")
         self._stream.flush()
 

@@ -18,6 +18,7 @@ from apps.stream.again import Again
 from apps.stream.capture import Capture
 from apps.stream.engine_from_bundle import open_engine
 from apps.stream.frames import Source
+from apps.stream.readers import Whole
 from apps.stream.sinks import Sink
 from apps.stream.sources import open_source
 from apps.stream.switch import Switch
@@ -122,7 +123,7 @@ def served(folder: Path, opened: Callable[[], Source], address: str = "127.0.0.1
         live = stack.enter_context(web.served(access.parse(address), record, switch, capture, said.append))
 
         def work() -> None:
-            ended.append(loop.run(capture, switch.turn(), record, [live, stop], live=live).ended)
+            ended.append(loop.run(capture, switch.turn(), Whole(record), [live, stop], live=live).ended)
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()

@@ -11,6 +11,7 @@ from apps.stream.again import RETRY_S, Again
 from apps.stream.clips import Kept
 from apps.stream.frames import TORN
 from apps.stream.live import BOARD_EVERY_S, FRESH_S, Live, first_of_note
+from apps.stream.readers import Whole
 from apps.stream.sinks import Shown
 from apps.stream.switch import Switch
 from edge_mpq.engines import replay
@@ -177,7 +178,7 @@ def test_figures_are_those_of_the_engine_that_answers(engines):
     sink = SimpleNamespace(wants=lambda number: True, write=lambda shown: kept.append(shown) or (
         live.switch.ask("int8") and None if shown.number == 3 else None
     ))  # fmt: skip
-    stream = loop.run(capture_of([picture()] * 10), engines["fp32"], bundle(), [sink], Clock(0.001), live=live)
+    stream = loop.run(capture_of([picture()] * 10), engines["fp32"], Whole(bundle()), [sink], Clock(0.001), live=live)
     assert [shown.answer.label for shown in kept] == ["fire"] * 4 + ["no fire"] * 6
     assert stream.frames == 10 and live.meter.frames == 6 and live.engine_name == "int8"
     # What opening takes is in no stage: one tick for each as without a page.

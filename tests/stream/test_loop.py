@@ -1,6 +1,7 @@
 """The loop, on a clock that ticks once a reading and a capture that follows a script."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from apps.stream import loop
 from apps.stream.capture import Capture
 from apps.stream.frames import TORN
+from apps.stream.readers import Whole
 from apps.stream.sinks import JsonLines, Sampler, Sink
+from apps.stream.views.base import View
 from edge_mpq.engines import inputs, replay
 from edge_mpq.engines.base import Engine
 from edge_mpq.errors import EngineError, SourceError
@@ -41,7 +44,7 @@ def engine(tmp_path):
 
 def _run(pixels, engine, sinks=(), clock=None, **limits):
     clock = clock or Clock(0.001)
-    return loop.run(capture_of(pixels, clock), engine, bundle(), list(sinks), clock, **limits)
+    return loop.run(capture_of(pixels, clock), engine, Whole(bundle()), list(sinks), clock, **limits)
 
 
 def test_every_frame_is_answered_in_order(engine):
@@ -129,7 +132,7 @@ def test_no_frame_at_all_is_an_error(engine):
 def test_torn_and_dropped_are_counted_and_a_vanished_source_ends_with_its_figures(engine):
     frames = [picture(), TORN, np.zeros((4, 4, 3), np.float32), picture()]
     with Capture(ListSource(frames, vanished=True)) as capture:
-        stream = loop.run(capture, engine, bundle(), [])
+        stream = loop.run(capture, engine, Whole(bundle()), [])
     assert (stream.frames, stream.torn, stream.dropped) == (2, 2, 0)
     assert stream.ended == "the script ends" and capture.vanished
 
@@ -155,7 +158,7 @@ def test_masks_are_of_the_frame(tmp_path):
     replay.record(tmp_path / "unet.npz", logits, (None, 3, SIZE, SIZE))
     kept = Kept(drawn=(0,))
     with replay.open(tmp_path / "unet.npz") as engine:
-        loop.run(capture_of([picture(300, 400)] * 2), engine, bundle("segment"), [kept], Clock(0.001))
+        loop.run(capture_of([picture(300, 400)] * 2), engine, Whole(bundle("segment")), [kept], Clock(0.001))
     mask = kept.shown[0].answer.mask
     assert mask.shape == (300, 400) and mask[:140].all() and not mask[160:].any()
     assert kept.shown[1].answer.mask is None and kept.shown[1].answer.label == "fire"
@@ -164,7 +167,55 @@ def test_masks_are_of_the_frame(tmp_path):
 def test_times_in_lines_start_at_nought(engine, tmp_path):
     sink = JsonLines(tmp_path / "out.jsonl")
     with Capture(ListSource([picture()] * 3)) as capture:
-        loop.run(capture, engine, bundle(), [sink])
+        loop.run(capture, engine, Whole(bundle()), [sink])
     sink.close()
     times = [json.loads(line)["time_s"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert len(times) == 3 and times == sorted(times) and times[0] >= 0
+
+
+class Halves:
+    """A reader of two pictures a frame: the left half and the right; fire where either has it."""
+
+    def __init__(self):
+        self.whole = Whole(bundle())
+
+    def prepare(self, pixels):
+        middle = pixels.shape[1] // 2
+        return np.concatenate([self.whole.prepare(half) for half in (pixels[:, :middle], pixels[:, middle:])])
+
+    def decode(self, engine, outputs, shape=None, shift=None):
+        answers = [self.whole.decode(engine, [outputs[0][at : at + 1]], shape, shift) for at in range(2)]
+        return max(answers, key=lambda answer: answer.scores[1])
+
+
+@pytest.mark.parametrize("batch", [None, 1, 2])
+def test_a_reader_may_show_the_engine_several_pictures_a_frame(tmp_path, batch):
+    replay.record(tmp_path / "model.npz", LOGITS, (batch, 3, SIZE, SIZE))
+    kept = Kept()
+    with replay.open(tmp_path / "model.npz") as engine:
+        loop.run(capture_of([picture()] * 3), engine, Halves(), [kept], Clock(0.001))
+    # no fire and fire, fire and no fire, fire and fire.
+    assert [round(float(shown.answer.scores[1]), 3) for shown in kept.shown] == [0.953, 0.993, 0.993]
+
+
+def test_a_view_sees_every_frame_and_goes_to_picture_and_sinks(engine):
+    def look(frame, answer):
+        return View({"place": frame.position, "sure": answer.confidence}, [(4, 6, 20, 10, "here")])
+
+    kept, bare = Kept(drawn=(1,)), Kept(drawn=(1,))
+    _run([picture()] * 3, engine, [kept], view=SimpleNamespace(look=look, MASK=False))
+    _run([picture()] * 3, engine, [bare])
+    assert [shown.view.facts["place"] for shown in kept.shown] == [0, 1, 2]
+    assert bare.shown[0].view == View()
+    assert kept.shown[1].picture.shape == bare.shown[1].picture.shape
+    assert (kept.shown[1].picture != bare.shown[1].picture).any()
+
+
+def test_a_view_may_ask_for_the_mask_of_every_frame(tmp_path):
+    replay.record(tmp_path / "unet.npz", np.ones((1, 1, SIZE, SIZE), np.float32), (None, 3, SIZE, SIZE))
+    seen: list = []
+    for asks in (False, True):
+        view = SimpleNamespace(look=lambda frame, answer: seen.append(answer.mask) or View(), MASK=asks)
+        with replay.open(tmp_path / "unet.npz") as engine:
+            loop.run(capture_of([picture()]), engine, Whole(bundle("segment")), [], Clock(0.001), view=view)
+    assert seen[0] is None and seen[1].shape == (48, 64)

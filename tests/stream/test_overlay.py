@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from apps.stream.decode import Answer
 from apps.stream.overlay import LEAST_SIDE, draw, figures_line
+from apps.stream.views.base import View
 from tests.stream.scripted import picture
 
 FIRE = Answer("fire", 0.973, np.array([0.027, 0.973]))
@@ -73,3 +74,15 @@ def test_the_mask_tints_where_it_is_and_nowhere_else():
 def test_every_class_has_a_colour():
     mask = np.repeat(np.arange(250, dtype=np.uint8), 2)[None].repeat(300, axis=0)
     assert draw(np.zeros((300, 500, 3), np.uint8), FIRE._replace(mask=mask)).any(axis=2)[200, 2:].all()
+
+
+def test_boxes_lie_where_they_are_in_the_frame_and_facts_have_lines():
+    frame = np.full((480, 640, 3), 100, np.uint8)
+    drawn = draw(frame, FIRE, "", View({}, [(200, 250, 100, 80, "")]))
+    assert (drawn[250, 200:300] == 255).all() and (drawn[329, 200:300] == 255).all()
+    assert (drawn[260:320, 210:290] == 100).all() and (drawn[340:] == 100).all()
+    small = draw(frame[:100, :120], FIRE, "", View({}, [(50, 70, 10, 10, "")]))
+    assert (small[210, 150:180] == 255).all(), "enlarged as the picture is"
+    told = draw(frame, FIRE, "", View({"area %": 12.3456, "where": "left"}))
+    band = [int((picture[:, 0] < 50).all(axis=1).sum()) for picture in (draw(frame, FIRE), told)]
+    assert band[1] > 1.5 * band[0]

@@ -11,6 +11,7 @@ import pytest
 
 from apps.stream.decode import Answer
 from apps.stream.sinks import JsonLines, Sampler, Shown, VideoFile, Window
+from apps.stream.views.base import View
 from edge_mpq.errors import UsageError
 
 FIRE = Answer("fire", 0.9731234567, np.array([0.03, 0.97]))
@@ -138,3 +139,10 @@ def test_a_window_that_cannot_open_says_use_headless(monkeypatch):
         monkeypatch.setenv("DISPLAY", ":0")
         with pytest.raises(UsageError, match="built without windows; use --headless"):
             Window("title")
+
+
+def test_the_facts_of_a_view_are_in_the_line(tmp_path):
+    sink = JsonLines(tmp_path / "out.jsonl")
+    sink.write(_shown(0)._replace(view=View({"area": 0.25, "where": "left"})))
+    sink.close()
+    assert json.loads((tmp_path / "out.jsonl").read_text())["facts"] == {"area": 0.25, "where": "left"}
