@@ -104,18 +104,20 @@ class RunReport(NamedTuple):
 def save(path, report):
     """Write the report to ``path``."""
     variants = [
-        dict(variant._asdict(), layers=[_row_to_json(row) for row in variant.layers]) for variant in report.variants
+        dict(variant._asdict(), layers=[row_to_json(row) for row in variant.layers]) for variant in report.variants
     ]
     stream = report.stream._asdict() if report.stream else None
     judged = evaluation.to_json(report.evaluation) if report.evaluation else None
     document.save(path, KIND, VERSION, dict(report._asdict(), variants=variants, stream=stream, evaluation=judged))
 
 
-def _row_to_json(row):
+def row_to_json(row):
+    """A LayerRow as JSON values."""
     return dict(row._asdict(), options=[option._asdict() for option in row.options])
 
 
-def _row_from_json(body, where, fields):
+def row_from_json(body, where, fields):
+    """The LayerRow in a decoded JSON object; its faults are told to ``fields``, and None given."""
     row = document.named(LayerRow, body, where, fields)
     if row is None:
         return None
@@ -135,7 +137,7 @@ def load(path):
         variant = document.named(Variant, body, "variant {}".format(index), fields)
         if variant is not None:
             where = "a layer of variant {}".format(index)
-            rows = [_row_from_json(row, where, fields) for row in variant.layers]
+            rows = [row_from_json(row, where, fields) for row in variant.layers]
             variants.append(variant._replace(layers=[row for row in rows if row is not None]))
     stream = fields.take("stream", dict, optional=True)
     judged = fields.take("evaluation", dict, optional=True)
