@@ -3,7 +3,7 @@
 Axis letters: H, W rows and columns of the frame, h, w of the model's output, K classes.
 """
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -20,13 +20,15 @@ class Answer(NamedTuple):
     0, the background, or the background where nothing else is.  confidence: 0 to 1; in
     segmentation the mean probability over the pixels of the label.  scores: [K], sum 1:
     probabilities, or the share of pixels of each class.  mask: uint8 [H, W] of class
-    numbers, or None where none was asked for.
+    numbers, or None where none was asked for.  box: (left, top, wide, high) of the part of
+    the frame it is the answer for, in pixels, or None for all of it.
     """
 
     label: str
     confidence: float
     scores: np.ndarray
     mask: Optional[np.ndarray] = None
+    box: Optional[Tuple[int, int, int, int]] = None
 
 
 def check(bundle):

@@ -3,6 +3,8 @@
 Text stands white on a darkened band, so it reads on any ground, and grows with the frame.
 """
 
+from typing import List
+
 import cv2
 import numpy as np
 
@@ -11,6 +13,8 @@ from apps.stream.views.base import NOTHING
 # Below this a letter has too few pixels to be read: smaller frames are enlarged.
 LEAST_SIDE, MOST_ENLARGED = 240, 1600
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+# Of facts in a row: about what fits beside the figures without being shrunk.
+LINE = 44
 # BGR of class 1, 2, ...: red for the first, then hues that keep apart.
 PALETTE = [(30, 30, 255), (255, 160, 30), (40, 220, 40), (30, 220, 255), (255, 60, 200), (255, 255, 60)]
 
@@ -28,7 +32,7 @@ def draw(pixels, answer, figures="", view=NOTHING):
     for box in view.boxes:
         _frame(picture, box, picture.shape[0] // pixels.shape[0])
     lines = ["{}  {:.0f} %".format(answer.label, 100 * answer.confidence)]
-    lines += ["{}: {}".format(name, _shown(value)) for name, value in view.facts.items()]
+    lines += _lines(view.facts)
     _write(picture, lines + [figures] if figures else lines)
     return picture
 
@@ -72,8 +76,17 @@ def _frame(picture, box, factor):
         cv2.putText(picture, box[4], at, FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)
 
 
-def _shown(value):
-    return "{:.4g}".format(value) if isinstance(value, float) else value
+def _lines(facts):
+    """``name value`` of all facts, as many to a line as LINE letters hold."""
+    lines: List[str] = []
+    for name, value in facts.items():
+        # Six places: a degree's are a tenth of a metre.
+        fact = "{} {}".format(name, "{:.9g}".format(round(value, 6)) if isinstance(value, float) else value)
+        if lines and len(lines[-1]) + len(fact) < LINE:
+            lines[-1] += "  " + fact
+        else:
+            lines.append(fact)
+    return lines
 
 
 def _enlarged(picture):

@@ -153,6 +153,8 @@ class JsonLines(Sink):
         }
         if shown.view.facts:
             body["facts"] = shown.view.facts
+        if shown.view.boxes:
+            body["boxes"] = shown.view.boxes
         self._stream.write(json.dumps(body) + "\n")
         self._stream.flush()
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from apps.stream import overlay
 from apps.stream.decode import Answer
 from apps.stream.overlay import LEAST_SIDE, draw, figures_line
 from apps.stream.views.base import View
@@ -86,3 +87,9 @@ def test_boxes_lie_where_they_are_in_the_frame_and_facts_have_lines():
     told = draw(frame, FIRE, "", View({"area %": 12.3456, "where": "left"}))
     band = [int((picture[:, 0] < 50).all(axis=1).sum()) for picture in (draw(frame, FIRE), told)]
     assert band[1] > 1.5 * band[0]
+
+
+def test_facts_share_lines_and_keep_the_places_of_a_degree():
+    facts = {"fire_share": 0.0123, "hot_spots": 3, "lat": -46.123456, "lon": 179.987654, "where": "left"}
+    assert overlay._lines(facts) == ["fire_share 0.0123  hot_spots 3", "lat -46.123456  lon 179.987654  where left"]
+    assert overlay._lines({"a": "x" * 60, "b": 1 / 3}) == ["a " + "x" * 60, "b 0.333333"]

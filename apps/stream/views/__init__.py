@@ -1,12 +1,20 @@
 """Views: what is told of an answer beside its label, one file each, listed by the door.
 
-A view has a pure function ``look(frame, answer)`` that gives the View (base.py), and
-``MASK``, whether it wants the answer's mask of every frame, and not only of those drawn.
+A view is a file with
+
+- ``look(frame, answer, scene)``: a pure function, the View (base.py) of one Answer;
+- ``TASKS``: of the bundles it is for, of ``classify`` and ``segment``;
+- ``FACTS``: the names its facts may have;
+- ``MASK``: whether it wants the answer's mask of every frame, and not only of those drawn.
 """
 
 import sys
+from types import SimpleNamespace
 
 from edge_mpq import door
+from edge_mpq.errors import UsageError
+
+CONTRACT = ("look", "TASKS", "FACTS", "MASK")
 
 
 def names():
@@ -15,5 +23,27 @@ def names():
 
 
 def get(name):
-    """The module of view ``name``."""
-    return door.get(sys.modules[__name__], name)
+    """The module of view ``name``; a dotted name loads one from anywhere.  UsageError where it is no view."""
+    module = door.get(sys.modules[__name__], name)
+    missing = [part for part in CONTRACT if not hasattr(module, part)]
+    if missing:
+        what = "{} is no view: it has no {}".format(name, ", ".join(missing))
+        raise UsageError(what, "docs/adding.md shows a view")
+    return module
+
+
+def bound(name, task, scene):
+    """View ``name``, or where that is None the usual one of ``task``, with ``look(frame, answer)`` into ``scene``.
+
+    Raises UsageError where it is not for ``task``.
+    """
+    name = name or "wildfire_" + task
+    module = get(name)
+    if task not in module.TASKS:
+        fit = [other for other in names() if task in get(other).TASKS]
+        raise UsageError("view {} is not for a bundle that is to {}".format(name, task), "choose " + ", ".join(fit))
+
+    def look(frame, answer):
+        return module.look(frame, answer, scene)
+
+    return SimpleNamespace(look=look, MASK=module.MASK, FACTS=tuple(module.FACTS))

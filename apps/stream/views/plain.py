@@ -2,9 +2,9 @@
 
 from apps.stream.views.base import NOTHING
 
-MASK = False
+TASKS, FACTS, MASK = ("classify", "segment"), (), False
 
 
-def look(frame, answer):
+def look(frame, answer, scene=None):
     """Nothing beside the label."""
     return NOTHING
