@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
 
     import numpy as np
 
-    from apps import measure
+    from apps import disagreements, measure
     from apps.board_bench import planned_rows
     from apps.data.batches import batches
     from apps.data.masks import truth_of
@@ -56,9 +56,9 @@ def main(argv: list[str]) -> int:
         rows["model"] = planned_rows(plans.load(os.path.join(args.bundle, bundle.files["plan"])))
     engines = measure.open_all(args.bundle, bundle, args.backend, args.threads)
     labels = np.concatenate([labels for _, labels in pairs]) if truth is not None else None
-    made = measure.variants(
-        args.bundle, bundle, engines, [values for values, _ in pairs], labels, rows, rounds=args.rounds
-    )
+    outputs = measure.outputs_of(engines, [values for values, _ in pairs])
+    example = pairs[0][0][:1]
+    made = measure.variants(args.bundle, bundle, engines, example, outputs, labels, rows, rounds=args.rounds)
     known = {variant.name: variant.simulated_agreement for variant in before.variants}
     made = [variant._replace(simulated_agreement=known.get(variant.name)) for variant in made]
     report = before._replace(
@@ -66,6 +66,14 @@ def main(argv: list[str]) -> int:
         machine=measure.machine(args.threads),
         variants=made,
         facts={**before.facts, "test_pictures": len(data.test), "data": data.name},
+        disagreements=disagreements.worst(
+            data.test,
+            range(len(data.test)),
+            outputs["fp32"],
+            outputs["model"],
+            measure.VARIANTS["model"],
+            truth is not None,
+        ),
         commands=[*before.commands[:1], "edge-mpq bench " + shlex.join(argv)],
     )
     reports.save(files.located(args.bundle), report)

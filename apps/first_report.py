@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import fx
 
-from apps import measure
+from apps import disagreements, measure
 from apps.data.batches import batches, sample
 from apps.data.masks import truth_of
 from apps.latency_loop import Round
@@ -45,21 +45,35 @@ class Written(NamedTuple):
     latency: CostTable
 
 
-def measured(
-    folder: str, work: Work, written: Written, runs_here: bool, threads: int
-) -> tuple[list[Variant], dict[str, Any]]:
-    """The variants of the bundle at ``folder`` and the facts of measuring them; without an engine, no variants."""
+class Measured(NamedTuple):
+    """For a report: variants (none without an engine), facts, and the pictures that the plan answers otherwise."""
+
+    variants: list[Variant]
+    facts: dict[str, Any]
+    disagreements: list[list[str]]
+
+
+def measured(folder: str, work: Work, written: Written, runs_here: bool, threads: int) -> Measured:
+    """The bundle at ``folder`` by its engines, or where none runs here by its simulation."""
     chosen = sample(work.data.test, min(GLANCE, len(work.data.test)), seed=2)
     # Class labels say nothing of the maps that a segmenter answers with.
     truth = truth_of(work.data.test, work.recipe, written.bundle.task)
     pairs = list(batches(truth or work.data.test, work.recipe, 64, chosen))
     pictures = [values for values, _ in pairs]
     labels = np.concatenate([labels for _, labels in pairs]) if truth is not None else None
+
+    def unlike(fp32: np.ndarray, mixed: np.ndarray) -> list[list[str]]:
+        return disagreements.worst(work.data.test, chosen, fp32, mixed, measure.VARIANTS["model"], truth is not None)
+
     seen = [torch.from_numpy(values) for values in pictures]
     facts: dict[str, Any] = {"test_pictures": len(chosen), **_rounds(written.chosen_by.rounds)}
     if not runs_here:
         say(f"no engine of {work.target.name} runs here; build it on the board. What follows is simulated:")
-        return [], facts | _simulated({"fp32": written.graph, "mixed": written.mixed.model}, seen, labels)
+        said = {
+            name: answers(model, seen, bar, f"simulated {name}").numpy()
+            for name, model in (("fp32", written.graph), ("mixed", written.mixed.model))
+        }
+        return Measured([], facts | _simulated(said, labels), unlike(said["fp32"], said["mixed"]))
     started = time.perf_counter()
     engines = measure.open_all(folder, written.bundle, None, threads)
     facts["build_s"] = time.perf_counter() - started
@@ -68,7 +82,11 @@ def measured(
         for role, form in (("model", written.mixed), ("int8", written.uniform))
         if form is not None
     }
-    return measure.variants(folder, written.bundle, engines, pictures, labels, _rows(written), simulated), facts
+    outputs = measure.outputs_of(engines, pictures)
+    made = measure.variants(
+        folder, written.bundle, engines, pictures[0][:1], outputs, labels, _rows(written), simulated
+    )
+    return Measured(made, facts, unlike(outputs["fp32"], outputs["model"]))
 
 
 def _rounds(rounds: Sequence[Round]) -> dict[str, float]:
@@ -79,11 +97,9 @@ def _rounds(rounds: Sequence[Round]) -> dict[str, float]:
     return {"latency_rounds": len(rounds), "foretold_ms": best.planned_ms, "settled_ms": best.measured_ms}
 
 
-def _simulated(models: dict[str, nn.Module], seen: list[torch.Tensor], labels: np.ndarray | None) -> dict[str, float]:
-    """What can be said of accuracy without an engine: the fake-quantized model's answers."""
-    said = {
-        name: measure.top1(answers(model, seen, bar, f"simulated {name}").numpy()) for name, model in models.items()
-    }
+def _simulated(outputs: dict[str, np.ndarray], labels: np.ndarray | None) -> dict[str, float]:
+    """What can be said of accuracy without an engine: by the answers of the float and the fake-quantized model."""
+    said = {name: measure.top1(found) for name, found in outputs.items()}
     facts = {"simulated_mixed_agreement": float((said["mixed"] == said["fp32"]).mean())}
     if labels is not None:
         for name, top in said.items():

@@ -49,6 +49,11 @@ def open_all(folder: str, bundle: Bundle, backend: str | None, threads: int) -> 
     return {role: open_engine(folder, bundle, role, backend, threads, say) for role in VARIANTS if role in bundle.files}
 
 
+def outputs_of(engines: dict[str, Engine], pictures: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """role -> what its engine answers to batches of inputs, joined [N, ...]."""
+    return {role: answers(engine, pictures, f"answers of {role}") for role, engine in engines.items()}
+
+
 def answers(engine: Engine, batches: Sequence[np.ndarray], what: str) -> np.ndarray:
     """The first output of an engine over batches, joined [N, ...]."""
     return np.concatenate([part for batch in bar(batches, what) for part in _parts(engine, batch)])
@@ -135,7 +140,8 @@ def variants(
     folder: str,
     bundle: Bundle,
     engines: dict[str, Engine],
-    pictures: Sequence[np.ndarray],
+    example: np.ndarray,
+    outputs: dict[str, np.ndarray],
     labels: np.ndarray | None,
     rows: dict[str, list[LayerRow]],
     simulated: dict[str, np.ndarray] | None = None,
@@ -143,17 +149,17 @@ def variants(
 ) -> list[Variant]:
     """One Variant an engine.
 
-    pictures: batches of inputs.  labels: [N] of them, or maps [N, H, W], None where unknown.  rows: role -> layer
-    rows with what is planned; what is measured is filled in.  simulated: role -> answers of
-    the fake-quantized torch model to the same pictures.
+    example: one input [1, ...], which is timed.  outputs: role -> its answers to N pictures.  labels: [N] of
+    them, or maps [N, H, W], None where unknown.  rows: role -> layer rows with what is planned; what is
+    measured is filled in.  simulated: role -> answers of the fake-quantized torch model to the same pictures.
     """
-    said = {role: top1(answers(engine, pictures, f"answers of {role}")) for role, engine in engines.items()}
-    speeds = interleaved(engines, pictures[0][:1], rounds)
+    said = {role: top1(found) for role, found in outputs.items()}
+    speeds = interleaved(engines, example, rounds)
     plan = plan_record.load(os.path.join(folder, bundle.files["plan"])) if "plan" in bundle.files else None
     made = []
     for role, engine in engines.items():
         plan_rows = rows.get(role, [])
-        profile = {item.layer: item.ms for item in engine.profile(pictures[0][:1])}
+        profile = {item.layer: item.ms for item in engine.profile(example)}
         size = os.path.getsize(os.path.join(folder, bundle.files[role]))
         weight_mib, bits = _weights(role, plan_rows, plan, size)
         agreed = simulated.get(role) if simulated else None

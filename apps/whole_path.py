@@ -15,6 +15,7 @@ from apps.terminal import bar, say
 from apps.work import Work
 from edge_mpq import transforms
 from edge_mpq.calibration import ranges_of
+from edge_mpq.histograms import histograms
 from edge_mpq.layers import layers_of
 from edge_mpq.menu import menu_of
 from edge_mpq.placement import every_tensor
@@ -28,6 +29,9 @@ from edge_mpq.records.target import Target
 from edge_mpq.simulation import prepared
 from export import bundle_from_torch
 from export.bundle_from_torch import Quantized
+
+# Pictures that the histograms of a report are of: their tensors are thousands of values each.
+SPREAD_OVER = 16
 
 
 class Options(NamedTuple):
@@ -97,13 +101,13 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
     menu, timing = menu_of(layers, target, options.formats, keep), chosen_by.timing
     latency = cost_tables(layers, menu, target, timing and timing.times)["latency"]
     written = Written(bundle, graph, mixed, uniform, chosen_by, latency)
-    made, found = first_report.measured(folder, work, written, runs_here, options.threads)
+    found = first_report.measured(folder, work, written, runs_here, options.threads)
     report = RunReport(
         title=f"{work.title} on {target.name}",
         created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         target=target.name,
         machine=measure.machine(options.threads),
-        variants=made,
+        variants=found.variants,
         facts={
             "budget": plan.budget,
             "data": work.data.name,
@@ -114,10 +118,12 @@ def quantize_into(folder: str, work: Work, options: Options, commands: list[str]
             "planned_weight_bits": plan.predicted["weight_bits"],
             "planned_size_mib": plan.predicted["size_mib"],
             "planned_latency_ms": plan.predicted["latency_ms"],
-            **found,
+            **found.facts,
             **facts,
         },
         commands=commands,
+        histograms=histograms(mixed.model, graph, plan, next(iter(work.calibration))[:SPREAD_OVER]),
+        disagreements=found.disagreements,
     )
     reports.save(f"{folder}/report.json", report)
     return report

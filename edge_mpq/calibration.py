@@ -4,7 +4,8 @@ Memory is that of one batch and one observer a tensor, however many pictures the
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import torch
 from torch import fx
@@ -15,6 +16,13 @@ from edge_mpq.progress import Progress, silent
 from edge_mpq.records.ranges import RangeTable
 
 Batches = Iterable  # of float32 tensors [N, ...], or of (inputs, labels) pairs
+
+
+class Sees(Protocol):
+    """Whoever is shown the values of a tensor."""
+
+    def see(self, values: torch.Tensor) -> None:
+        """Take in those of one batch."""
 
 
 def inputs_of(batch: object) -> torch.Tensor:
@@ -40,10 +48,10 @@ def few(batches: Batches, pictures: int = 128) -> list:
     return chosen
 
 
-class _Watch(fx.Interpreter):
-    """Runs a graph and shows chosen tensors to their observers."""
+class Watch(fx.Interpreter):
+    """Runs a graph and shows chosen tensors, by the names of their nodes, to those who watch them."""
 
-    def __init__(self, graph: fx.GraphModule, watchers: dict[str, observers.Watcher]):
+    def __init__(self, graph: fx.GraphModule, watchers: Mapping[str, Sees]):
         super().__init__(graph)
         self.watchers = watchers
 
@@ -69,7 +77,7 @@ def ranges_of(
     """
     observer = observers.get(rule).Observer
     watchers = {name: observer(bits=8, symmetric=symmetric) for name in tensors}
-    run, seen, state = _Watch(graph, watchers), 0, hashlib.sha256()
+    run, seen, state = Watch(graph, watchers), 0, hashlib.sha256()
     with torch.no_grad():
         for batch in progress(batches, f"calibrating ({rule})"):
             values = inputs_of(batch)

@@ -2,8 +2,9 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from edge_mpq.records import document, evaluation
+from edge_mpq.records import document, evaluation, histogram
 from edge_mpq.records.evaluation import Evaluation
+from edge_mpq.records.histogram import TensorHistogram
 
 KIND, VERSION = "report", 1
 
@@ -86,7 +87,9 @@ class RunReport(NamedTuple):
     machine: processor, cores, threads, versions.  facts: further figures by name, with
     units in the name (``quantize_s``, ``real_photos_top1``).  pictures: [(caption, PNG or
     JPEG as base64)].  commands: what to run to make this report again.  evaluation: how a model's
-    answers stand to the truth, where one was trained or tested.
+    answers stand to the truth, where one was trained or tested.  histograms: of what the layers of
+    the planned engine read.  disagreements: pictures, as (caption, base64), that it answers least
+    like fp32, the worst first.
     """
 
     title: str
@@ -99,6 +102,8 @@ class RunReport(NamedTuple):
     pictures: List[List[str]] = []
     commands: List[str] = []
     evaluation: Optional[Evaluation] = None
+    histograms: List[TensorHistogram] = []
+    disagreements: List[List[str]] = []
 
 
 def save(path, report):
@@ -108,7 +113,9 @@ def save(path, report):
     ]
     stream = report.stream._asdict() if report.stream else None
     judged = evaluation.to_json(report.evaluation) if report.evaluation else None
-    document.save(path, KIND, VERSION, dict(report._asdict(), variants=variants, stream=stream, evaluation=judged))
+    spread = [made._asdict() for made in report.histograms]
+    body = dict(report._asdict(), variants=variants, stream=stream, evaluation=judged, histograms=spread)
+    document.save(path, KIND, VERSION, body)
 
 
 def row_to_json(row):
@@ -141,6 +148,8 @@ def load(path):
             variants.append(variant._replace(layers=[row for row in rows if row is not None]))
     stream = fields.take("stream", dict, optional=True)
     judged = fields.take("evaluation", dict, optional=True)
+    # Reports of older versions have neither.
+    spread = [histogram.from_json(body, fields) for body in fields.take("histograms", list, optional=True) or []]
     report = RunReport(
         title=fields.take("title", str),
         created=fields.take("created", str),
@@ -152,8 +161,11 @@ def load(path):
         pictures=fields.take("pictures", list, []),
         commands=fields.take("commands", list),
         evaluation=evaluation.from_json(judged, fields) if judged is not None else None,
+        histograms=[made for made in spread if made is not None],
+        disagreements=fields.take("disagreements", list, optional=True) or [],
     )
-    if not all(_pair(entry) for entry in report.pictures):
-        fields.fault("field 'pictures' is not a list of [caption, base64]")
+    for name in ("pictures", "disagreements"):
+        if not all(_pair(entry) for entry in getattr(report, name)):
+            fields.fault("field {!r} is not a list of [caption, base64]".format(name))
     fields.done()
     return report

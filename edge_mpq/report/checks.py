@@ -47,9 +47,10 @@ def faults(report: RunReport) -> Iterator[str]:
                 yield from _value(f"stage {stage!r}", value, "the stream")
     for name, value in report.facts.items():
         yield from _fact(name, value, _FACT_DEPTH)
-    for index, picture in enumerate(report.pictures):
-        if not _is_pair_of_text(picture) or media_type(picture[1]) is None:
-            yield f"picture {index} is no caption with a PNG or JPEG as base64"
+    for what, gallery in (("picture", report.pictures), ("disagreement", report.disagreements)):
+        for index, picture in enumerate(gallery):
+            if not _is_pair_of_text(picture) or media_type(picture[1]) is None:
+                yield f"{what} {index} is no caption with a PNG or JPEG as base64"
     if report.evaluation is not None:
         yield from _evaluation(report.evaluation)
     for index, command in enumerate(report.commands):

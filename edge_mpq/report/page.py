@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from edge_mpq.records.report import RunReport
-from edge_mpq.report import checks, evaluation, explained, plan_sections, sections
+from edge_mpq.report import checks, disagreements, evaluation, explained, histograms, plan_sections, sections
 from edge_mpq.report.markup import Markup, element
 
 
@@ -23,9 +23,11 @@ def render(report: RunReport) -> str:
         sections.header(report),
         sections.headlines(report),
         sections.variants(report),
+        disagreements.disagreements(report.disagreements),
         evaluation.evaluation(report.evaluation),
         plan_sections.plan(report.variants),
         explained.explained(plan_sections.main_variant(report.variants)),
+        histograms.histograms(report.histograms),
         plan_sections.timing(report.variants),
         sections.stream(report.stream),
         sections.pictures(report),

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from edge_mpq.records import formats, target
 from edge_mpq.records.engine import EngineCard
 from edge_mpq.records.evaluation import Evaluation
+from edge_mpq.records.histogram import TensorHistogram
 from edge_mpq.records.layer import LayerSpec, fingerprint
 from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
@@ -89,6 +90,21 @@ evaluations = st.lists(names, min_size=2, max_size=4).flatmap(
         worst=st.lists(st.lists(texts, min_size=2, max_size=2), max_size=2),
     )
 )
+ends = st.tuples(finite, finite).filter(lambda pair: pair[0] != pair[1]).map(sorted)
+histograms = st.tuples(ends, ends).flatmap(
+    lambda pairs: st.builds(
+        TensorHistogram,
+        layer=texts,
+        tensor=st.sampled_from(["input", "weights"]),
+        format=texts,
+        low=st.just(pairs[0][0]),
+        high=st.just(pairs[0][1]),
+        counts=st.lists(counts, min_size=1, max_size=4),
+        clip_low=st.just(pairs[1][0]),
+        clip_high=st.just(pairs[1][1]),
+        clipped=shares,
+    )
+)
 reports = st.builds(
     RunReport,
     title=texts,
@@ -101,6 +117,8 @@ reports = st.builds(
     pictures=st.lists(st.tuples(texts, texts).map(list), max_size=2),
     commands=st.lists(texts, max_size=3),
     evaluation=st.none() | evaluations,
+    histograms=st.lists(histograms, max_size=3),
+    disagreements=st.lists(st.tuples(texts, texts).map(list), max_size=2),
 )
 spaces = st.builds(
     Space,

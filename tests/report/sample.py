@@ -5,6 +5,7 @@ import base64
 import cv2
 import numpy as np
 
+from edge_mpq.records.histogram import TensorHistogram
 from edge_mpq.records.report import LayerRow, Option, RunReport, Stream, Variant
 
 MODEL = "5f0c1d2e3a4b5c6d"
@@ -67,6 +68,17 @@ def _options(row: LayerRow) -> tuple[Option, ...]:
         Option(name, harm * factor / base, row.weights * bits[name] / 8 / 2**20, planned * (2 if name == "fp32" else 1))
         for name, factor in scale.items()
     )
+
+
+def histograms() -> list[TensorHistogram]:
+    """Inputs that tail off past the end of their grid, the more the deeper they lie, and weights that fill theirs."""
+    falling = [round(4e5 * 0.75**bin) for bin in range(48)]
+    heap = [round(900 * 0.9 ** abs(bin - 23.5)) for bin in range(48)]
+    made = []
+    for index, (name, _, _) in enumerate(layers()[1:-1]):
+        made.append(TensorHistogram(name, "input", "int8", 0.0, 6.0, falling, 0.0, 6.0 - 0.1 * index, 1e-6 * index))
+        made.append(TensorHistogram(name, "weights", "int4", -1.0, 1.0, heap, -1.0, 1.0, 0.0))
+    return made
 
 
 def variants(slower: float = 1.0) -> list[Variant]:
@@ -202,4 +214,6 @@ def report(target: str = "cpu-x86-vnni", slower: float = 1.0) -> RunReport:
             "edge-mpq bench runs/resnet20 --data cifar10.npz",
             "edge-mpq report runs/resnet20",
         ],
+        histograms=histograms(),
+        disagreements=[[f"fp32: Fire {sure} %; mixed: No fire 54 %", picture(sure, "Fire", 0.5)] for sure in (52, 61)],
     )
