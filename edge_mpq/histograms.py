@@ -60,8 +60,9 @@ def histograms(
             found.append(inputs_of[name])
         if plan.choices[name].weight != "fp32":
             weight = ir.tensor_argument(graph, originals[name][0], 1)
-            assert weight is not None
-            found += _of_weights(name, plan.choices[name].weight, weight, weight_quantizer(quantized, name))
+            grid = weight_quantizer(quantized, name)
+            assert weight is not None and grid is not None
+            found += _of_weights(name, plan.choices[name].weight, weight, grid)
     return found
 
 

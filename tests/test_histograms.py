@@ -58,18 +58,16 @@ def test_layers_in_float_have_none():
 
 def test_columns_that_stay_float_are_left_out():
     """A block-wise weight with kept inputs: only what is rounded is counted."""
-    graph = toys.graph("transformer")
-    name = next(
-        layer.name for layer in toys.layers("transformer") if layer.kind == "linear" and layer.weight_shape[1] % 16 == 0
-    )
-    plan = toys.planned("transformer", "simulation", "fp32", "fp32", **{name.replace(".", "__"): ("int4b16", "fp32")})
-    quantized = simulation.simulate(graph, plan, targets.get("simulation"), toys.ranges("transformer"))
+    graph, target = toys.graph("transformer"), targets.get("simulation")
+    linear = (layer for layer in toys.layers("transformer") if layer.kind == "linear")
+    name = next(layer.name for layer in linear if layer.weight_shape[1] % 16 == 0)
+    choice = {name.replace(".", "__"): ("int4b16", "fp32")}
+    plan = toys.planned("transformer", "simulation", "fp32", "fp32", **choice)
+    quantized = simulation.simulate(graph, plan, target, toys.ranges("transformer"))
     weight = toys.weight(quantized, name)
-    blocks = weight.reshape(len(weight), -1, 16)
-    scale = blocks.abs().amax(2) / 7
-    simulation.set_weight_quantizer(
-        quantized, name, BlockQuantizer(scale, torch.zeros_like(scale), 4, True, 16, [0, 3])
-    )
+    scale = weight.reshape(len(weight), -1, 16).abs().amax(2) / 7
+    grid = BlockQuantizer(scale, torch.zeros_like(scale), 4, True, 16, [0, 3])
+    simulation.set_weight_quantizer(quantized, name, grid)
     (one,) = histograms(quantized, graph, plan, toys.pictures(2))
     assert sum(one.counts) == weight.numel() - 2 * len(weight)
     assert one.format == "int4b16" and formats.get(one.format).block == 16
