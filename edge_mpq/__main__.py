@@ -23,6 +23,7 @@ VERBS = {
     "build": ("export.engine_from_onnx", "build an engine from ONNX on the board it will run on"),
     "run": ("apps.stream.run", "run an engine on a camera, a video or a folder of pictures"),
     "bench": ("apps.bench", "measure accuracy, size and speed against fp32"),
+    "tradeoff": ("apps.tradeoff", "frames a second against accuracy, of plans at many settings, in one picture"),
     "compare": ("apps.compare", "set what was planned beside what was measured"),
     "report": ("apps.report", "draw a report as one HTML page"),
     "doctor": ("apps.doctor", "say what this machine has for running engines, what it lacks, and the mend"),
@@ -52,6 +53,10 @@ def usage():
 def main(argv=None):
     """Run the verb of ``argv`` (default: the command line); the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if "_ARGCOMPLETE" in os.environ:
+        from edge_mpq import completion
+
+        return completion.answer(VERBS, _enter)
     try:
         code = _run(argv)
         sys.stdout.flush()
@@ -91,9 +96,7 @@ def _run(argv):
     verb = argv[0]
     if verb not in VERBS:
         raise UsageError("there is no verb {!r}".format(verb), _suggest(verb))
-    folder = stages_folder()
-    if sys.path[:1] != [folder]:
-        sys.path.insert(0, folder)
+    _enter()
     stage = importlib.import_module(VERBS[verb][0])
     try:
         return int(stage.main(argv[1:]) or 0)
@@ -102,6 +105,13 @@ def _run(argv):
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
         raise
+
+
+def _enter():
+    """Make the stages importable in this process."""
+    folder = stages_folder()
+    if sys.path[:1] != [folder]:
+        sys.path.insert(0, folder)
 
 
 def _suggest(verb):

@@ -45,14 +45,17 @@ PACKAGES = ("edge_mpq", *STAGES)
 
 # Files that run on Python 3.6 with what a board brings.
 BOARD = (
-    ("edge_mpq/__init__.py", "edge_mpq/__main__.py", "edge_mpq/errors.py", "edge_mpq/door.py", "edge_mpq/records")
+    ("edge_mpq/__init__.py", "edge_mpq/__main__.py", "edge_mpq/completion.py", "edge_mpq/errors.py")
+    + ("edge_mpq/door.py", "edge_mpq/records")
     + ("edge_mpq/engines", "calibrators", "export/__init__.py", "export/engine_from_onnx.py")
     + ("export/trtexec_from_plan.py", "apps/__init__.py", "apps/stream", "apps/bundle_fit.py")
     + ("apps/doctor.py", "apps/doctor_facts.py", "apps/doctor_findings.py")
     + ("apps/board.py", "apps/board_bench.py", "apps/board_report.py", "apps/board_timing.py")
+    + ("apps/board_tradeoff.py", "apps/board_sweep.py", "apps/board_power_mode.py")
 )
 ON_A_BOARD = {"numpy", "cv2", "tensorrt", "pycuda"}
 OF_ONE_FILE = {
+    "edge_mpq/completion.py": {"argcomplete"},
     "edge_mpq/engines/onnxruntime.py": {"onnxruntime", "onnx"},
     "edge_mpq/engines/_onnxruntime_gpu.py": {"onnx"},
     "edge_mpq/engines/openvino.py": {"openvino"},
