@@ -19,6 +19,7 @@ from edge_mpq import simulation
 from edge_mpq.errors import ExportError
 from edge_mpq.placement import Point, points_of
 from edge_mpq.quantizers.affine import AffineQuantizer
+from edge_mpq.quantizers.power import PowerQuantizer
 from edge_mpq.records import formats
 from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.target import Target
@@ -123,6 +124,9 @@ class _Editor:
         turned = node.op == "MatMul"  # x W^T: torch keeps [K, C], MatMul wants [C, K]
         grid = simulation.weight_quantizer(quantized, name)
         bias = self._bias(node, source, quantized)
+        if isinstance(grid, PowerQuantizer):
+            what = f"no Q/DQ pair expresses the powers that layer {name!r} is rounded to"
+            raise ExportError(what, "they can be simulated, not deployed; learn on the uniform grid")
         if not isinstance(grid, AffineQuantizer):
             node.inputs[1] = self.constant(node.name + ".weight", weight.T.numpy() if turned else weight.numpy())
             if bias is not None:

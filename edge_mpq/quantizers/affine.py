@@ -45,10 +45,24 @@ class AffineQuantizer(nn.Module):
     @torch.no_grad()
     def integers(self, values: torch.Tensor) -> torch.Tensor:
         """The codes of ``values``: int8 when symmetric, uint8 otherwise; the rounding of :meth:`forward`."""
-        shape = [-1 if axis == self.axis else 1 for axis in range(values.dim())]
-        scale, zero = (self.scale, self.zero) if self.axis is None else (self.scale.view(shape), self.zero.view(shape))
-        codes = torch.round(self(values) / scale) + zero
+        codes = torch.round(self(values) / self._over(self.scale, values)) + self._over(self.zero, values)
         return codes.to(torch.int8 if self.symmetric else torch.uint8)
+
+    def units(self, values: torch.Tensor) -> torch.Tensor:
+        """``values`` in codes of a symmetric grid, not rounded."""
+        return values / self._over(self.scale, values)
+
+    def points(self, codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """What ``codes`` of a symmetric grid, rounded or not, stand for where the steps are ``scale``."""
+        return codes * self._over(scale, codes)
+
+    def scaled(self, scale: torch.Tensor) -> "AffineQuantizer":
+        """The same grid with other steps."""
+        return AffineQuantizer(scale, self.zero, self.bits, self.symmetric, self.axis)
+
+    def _over(self, scale: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """``scale`` in a shape that meets the channels of ``values``."""
+        return scale if self.axis is None else scale.view([-1 if at == self.axis else 1 for at in range(values.dim())])
 
     def extra_repr(self) -> str:
         grid = "symmetric" if self.symmetric else "asymmetric"

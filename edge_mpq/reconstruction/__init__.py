@@ -19,7 +19,8 @@ class Options(NamedTuple):
     unit: what is learned together, ``layer`` or ``block`` (up to where a single tensor goes on).
     loss: ``mse`` of the unit's output, ``fisher`` the same weighed by squared gradients of the model's
     log-likelihood, ``kl`` of the model's answers with the rest in float.  dof: ``rounding``, and
-    with it ``scale`` (of weights, a channel) and ``bias``.  variable: how a weight's place between its
+    with it ``scale`` (of weights, a channel) and ``bias``.  grid: of the weights, ``uniform``, or ``power``
+    (edge_mpq.quantizers.power), which can be simulated and not deployed.  variable: how a weight's place between its
     two grid points is held: rectified ``sigmoid``, rectified ``softplus``, or ``ste``, rounded in each
     forward pass with straight-through gradients.  optimizer: ``adam``, ``adamw``, ``adamax``, ``sgd``.
     augment: of the unit's inputs, ``none``, ``mixup`` of two minibatches, ``gauss`` noise.
@@ -30,6 +31,7 @@ class Options(NamedTuple):
     unit: str = "layer"
     loss: str = "mse"
     dof: tuple[str, ...] = ("rounding",)
+    grid: str = "uniform"
     variable: str = "sigmoid"
     optimizer: str = "adam"
     augment: str = "none"
@@ -42,6 +44,7 @@ AXES = {
     "unit": ("layer", "block"),
     "loss": ("mse", "fisher", "kl"),
     "dof": ("rounding", "scale", "bias"),
+    "grid": ("uniform", "power"),
     "variable": ("sigmoid", "softplus", "ste"),
     "optimizer": ("adam", "adamw", "adamax", "sgd"),
     "augment": ("none", "mixup", "gauss"),

@@ -5,15 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from edge_mpq import graph as ir
 from edge_mpq import simulation
+from edge_mpq.quantizers import power
 from edge_mpq.quantizers.affine import AffineQuantizer
 from edge_mpq.reconstruction import Options
 from edge_mpq.reconstruction.losses import Loss
 from edge_mpq.reconstruction.soft import SoftWeight
 from edge_mpq.reconstruction.units import Segment, Unit
+from edge_mpq.records import formats
 
 # AdaRound's schedule: the error alone first, then a pull to the grid points whose power falls.
 ALONE = 0.2
@@ -61,9 +63,12 @@ class Learner:
         self.draw = torch.Generator().manual_seed(options.seed)
 
     def _soft(self, name: str) -> SoftWeight:
-        grid = simulation.weight_quantizer(self.quantized, name)
-        assert isinstance(grid, AffineQuantizer)
+        grid: nn.Module | None = simulation.weight_quantizer(self.quantized, name)
+        assert isinstance(grid, AffineQuantizer) and grid.axis is not None
         weight = ir.attribute(self.quantized, self._path(name))
+        if self.options.grid == "power":
+            grid = power.fitted(formats.get(f"int{grid.bits}"), weight, grid.axis)
+            simulation.set_weight_quantizer(self.quantized, name, grid)
         return SoftWeight(weight, grid, self.options.variable, "scale" in self.options.dof)
 
     def _path(self, name: str) -> str:

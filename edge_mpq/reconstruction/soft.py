@@ -1,15 +1,18 @@
 """A weight between the two grid points around it: what rounding by gradient moves.
 
-w = s clip(floor(w/s) + h, lowest, highest) with h in [0, 1], which starts at w's own fraction
-(edge_mpq.reconstruction says where from).  The rectified sigmoid and the annealed pull to 0 and
-1 are AdaRound's, equations 23 and 24; the softplus is a stand-in with the same rectification.
+w = s clip(floor(w/s) + h, lowest, highest) with h in [0, 1], which starts at w's own fraction; on a grid
+of powers floor and h are of its codes (edge_mpq.reconstruction says where from).  The rectified sigmoid
+and the annealed pull to 0 and 1 are AdaRound's, equations 23 and 24; the softplus is a stand-in with the
+same rectification.
 """
 
 import torch
 from torch.nn import functional
 
 from edge_mpq.quantizers.affine import AffineQuantizer
+from edge_mpq.quantizers.power import PowerQuantizer
 
+Grid = AffineQuantizer | PowerQuantizer
 # The rectified sigmoid reaches beyond [0, 1] by this much, so that its ends have a gradient.
 STRETCH = 0.1
 
@@ -21,10 +24,9 @@ class SoftWeight:
     moved only if ``learns_scale``.
     """
 
-    def __init__(self, weight: torch.Tensor, grid: AffineQuantizer, variable: str, learns_scale: bool = False):
+    def __init__(self, weight: torch.Tensor, grid: Grid, variable: str, learns_scale: bool = False):
         self.grid, self.variable = grid, variable
-        self._shape = [-1 if axis == grid.axis else 1 for axis in range(weight.dim())]
-        units = weight.detach() / grid.scale.view(self._shape)
+        units = grid.units(weight.detach())
         # A weight on or beyond the last point starts there, with one point below to go to.
         self.below = torch.floor(units).clamp(grid.lowest, grid.highest - 1)
         self.place = _inverse((units - self.below).clamp(0, 1), variable).requires_grad_(True)
@@ -45,7 +47,7 @@ class SoftWeight:
 
     def __call__(self) -> torch.Tensor:
         """The weight as it stands."""
-        return (self.below + self.fraction) * self.scale.view(self._shape)
+        return self.grid.points(self.below + self.fraction, self.scale)
 
     @property
     def scale(self) -> torch.Tensor:
@@ -57,11 +59,10 @@ class SoftWeight:
         return (1 - (2 * self.fraction - 1).abs().pow(power)).mean()
 
     @torch.no_grad()
-    def rounded(self) -> tuple[torch.Tensor, AffineQuantizer]:
+    def rounded(self) -> tuple[torch.Tensor, Grid]:
         """The weight on the nearer of its two points, and the grid of those."""
         scale = self.scale.detach()
-        grid = AffineQuantizer(scale, self.grid.zero, self.grid.bits, self.grid.symmetric, self.grid.axis)
-        return (self.below + torch.round(self.fraction)) * scale.view(self._shape), grid
+        return self.grid.points(self.below + torch.round(self.fraction), scale), self.grid.scaled(scale)
 
 
 def _softplus(place: torch.Tensor) -> torch.Tensor:
