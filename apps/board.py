@@ -19,6 +19,7 @@ VERBS = {
     "build": "build the bundle's engines on this machine",
     "run": "run the model: --source csi://0, usb://0, a video, a folder, rtsp://...",
     "bench": "measure latency, frames a second and energy; writes report.json",
+    "tradeoff": "the same at several threads, batches and power modes; writes tradeoff.json",
     "report": "print a report and save a copy",
 }
 CACHE = "EDGE_MPQ_CACHE"
@@ -26,7 +27,7 @@ CACHE = "EDGE_MPQ_CACHE"
 
 def usage(name):
     """The text of ``--help``."""
-    rows = ["  {}  {}".format(verb.ljust(6), line) for verb, line in VERBS.items()]
+    rows = ["  {}  {}".format(verb.ljust(8), line) for verb, line in VERBS.items()]
     return "\n".join(["usage: python3 {} VERB [options]".format(name), ""] + rows + ["", "VERB --help tells more.", ""])
 
 
@@ -103,6 +104,10 @@ def _verb(verb, words, archive, prog):
         from apps import board_bench
 
         return board_bench.main([bundle] + words, frames, prog)
+    if verb == "tradeoff":
+        from apps import board_tradeoff
+
+        return board_tradeoff.main([bundle] + words, frames, prog)
     from apps.stream import run
 
     given = any(word.split("=")[0] in ("--source", "-h", "--help") for word in words)

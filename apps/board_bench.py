@@ -111,11 +111,11 @@ def measure(folder, bundle, frames, args, sampler, say):
         say("timing {} in {} turns".format(", ".join(engines), args.turns))
         batch = batch.astype(np.float32)
         timed = board_timing.interleaved(engines, batch, args.turns, args.warm, sampler)
-        made, before = [], _before(folder)
+        made, known = [], before(folder)
         for role, name in ROLES:
             if role in engines:
                 size = os.path.getsize(os.path.join(folder, bundle.files[role]))
-                weights, rows = known_of(role, before.get(name), plan, size)
+                weights, rows = known_of(role, known.get(name), plan, size)
                 profile = engines[role].profile(batch) if rows else []
                 spent = timed[role], timed[reference]
                 made.append(variant(name, *spent, engines[role], size, weights, rows, profile, agreed[role]))
@@ -133,10 +133,10 @@ def measure(folder, bundle, frames, args, sampler, say):
     )
 
 
-def known_of(role, before, plan, file_bytes):
-    """((MiB, mean bits) of the weights, layer rows) of a role: as the host told ``before``, else by the plan."""
-    if before is not None:
-        return (before.weight_mib, before.weight_bits), before.layers
+def known_of(role, told, plan, file_bytes):
+    """((MiB, mean bits) of the weights, layer rows) of a role: as the host ``told``, else by the plan."""
+    if told is not None:
+        return (told.weight_mib, told.weight_bits), told.layers
     return nominal_weights(role, plan, file_bytes), planned_rows(plan) if plan and role == "model" else []
 
 
@@ -150,7 +150,7 @@ def _idle(sampler, say):
     return sampler.stop()
 
 
-def _before(folder):
+def before(folder):
     """Report name -> Variant as the host knew it, {} where it measured and planned none."""
     path = os.path.join(folder, board_report.NAME)
     return {made.name: made for made in report_record.load(path).variants} if os.path.isfile(path) else {}

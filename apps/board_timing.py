@@ -33,19 +33,37 @@ class Timed(NamedTuple):
         return sum(power.energy_j for power in self.powers) / self.calls_ms.size
 
 
-def interleaved(engines, batch, turns, warm_s, sampler, clock=time.perf_counter):
-    """role -> Timed.  After ``warm_s`` seconds of each, engines take turns: what slows the board slows all alike."""
+def untold(items, what):
+    """Yield ``items``, telling nobody how far they are."""
+    return iter(items)
+
+
+def interleaved(
+    engines,
+    batch,
+    turns,
+    warm_s,
+    sampler,
+    clock=time.perf_counter,
+    turn_s=TURN_S,
+    turn_calls=TURN_CALLS,
+    progress=untold,
+):
+    """role -> Timed.  After ``warm_s`` seconds of each, engines take turns: what slows the board slows all alike.
+
+    turn_s, turn_calls: a turn has so many seconds and calls, or more.
+    """
     calls = {}
-    for role, engine in engines.items():
+    for role, engine in progress(list(engines.items()), "warming up"):
         begun, count = clock(), 0
         while count < 10 or clock() - begun < warm_s:
             engine.infer(batch)
             count += 1
         took = (clock() - begun) / count
-        calls[role] = max(TURN_CALLS, int(TURN_S / took) if took > 0 else 0)
+        calls[role] = max(turn_calls, int(turn_s / took) if took > 0 else 0)
     times: Dict[str, List[List[float]]] = {role: [] for role in engines}
     powers: Dict[str, List[Power]] = {role: [] for role in engines}
-    for _ in range(turns):
+    for _ in progress(range(turns), "timing in turns"):
         for role, engine in engines.items():
             row = []
             sampler.start()

@@ -1,6 +1,6 @@
 """The memory that an engine takes: the peak of a fresh process that opens it and answers with it.
 
-``python -m apps.peak_memory BACKEND ENGINE THREADS`` is that process, and prints MiB as JSON:
+``python -m apps.peak_memory BACKEND ENGINE THREADS BATCH`` is that process, and prints MiB as JSON:
 ``loaded`` before the engine is opened, with its library in memory, and ``peak`` at the end.
 """
 
@@ -23,9 +23,10 @@ class Memory(NamedTuple):
     peak_mib: float
 
 
-def of_engine(backend: str, engine_path: str, threads: int = 1) -> Memory:
+def of_engine(backend: str, engine_path: str, threads: int = 1, batch: int = 1) -> Memory:
     """Start the process and read its answer; EngineError when it fails."""
-    command = [sys.executable, "-m", "apps.peak_memory", backend, os.path.abspath(engine_path), str(threads)]
+    words = [backend, os.path.abspath(engine_path), str(threads), str(batch)]
+    command = [sys.executable, "-m", "apps.peak_memory", *words]
     done = subprocess.run(command, cwd=stages_folder(), capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -53,7 +54,7 @@ def peak_mib() -> float:
 
 def main(argv: list[str]) -> int:
     """Open, answer, and tell."""
-    backend, path, threads = argv
+    backend, path, threads, size = argv
     from edge_mpq import engines
     from edge_mpq.engines.onnxruntime import random_batch
 
@@ -62,7 +63,7 @@ def main(argv: list[str]) -> int:
         import onnxruntime  # noqa: F401 - a library, which every engine needs once
     loaded = peak_mib()
     with module.open(path, int(threads)) as engine:
-        batch = random_batch(engine)
+        batch = random_batch(engine, int(size))
         for _ in range(RUNS):
             engine.infer(batch)
     sys.stdout.write(json.dumps(Memory(loaded, peak_mib())._asdict()) + "\n")

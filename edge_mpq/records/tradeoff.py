@@ -1,6 +1,7 @@
 """Tradeoff: how fast and how right the plans of one task are, at every setting that was tried."""
 
-from typing import Any, Dict, List, NamedTuple, Optional
+import collections
+from typing import Dict, List, NamedTuple, Optional
 
 from edge_mpq.records import document, report
 
@@ -126,9 +127,8 @@ def _plan(body, where, fields):
 
 def faults(tradeoff):
     """What is wrong with a tradeoff whose fields have the right types: [text]."""
-    found = []  # type: List[str]
     names = [plan.name for plan in tradeoff.plans]
-    found += ["plan {!r} stands twice".format(name) for name in sorted(set(names)) if names.count(name) > 1]
+    found = ["plan {!r} stands twice".format(name) for name in sorted(set(names)) if names.count(name) > 1]
     if not all(isinstance(value, str) for value in tradeoff.machine.values()):
         found.append("field 'machine' holds something that is no text")
     if not all(isinstance(line, str) for line in tradeoff.commands):
@@ -137,20 +137,17 @@ def faults(tradeoff):
         found.append("there are {} pictures".format(tradeoff.pictures))
     if tradeoff.points and tradeoff.reference not in names:
         found.append("the reference {!r} is none of its plans".format(tradeoff.reference[:60]))
-    seen = set()  # type: Any
+    settings = collections.Counter((point.plan, setting(point)) for point in tradeoff.points)
+    found += ["plan {!r} has a point twice: {}".format(plan[:60], at) for (plan, at), n in settings.items() if n > 1]
     for index, point in enumerate(tradeoff.points):
-        told = "point {} ".format(index)
-        found += [told + fault for fault in _point_faults(point, names)]
-        if (point.plan, setting(point)) in seen:
-            found.append(told + "stands there already")
-        seen.add((point.plan, setting(point)))
+        found += ["point {} {}".format(index, fault) for fault in _point_faults(point, names)]
     return found
 
 
 def _point_faults(point, names):
     if point.plan not in names:
         yield "is of the plan {!r}, which is not there".format(point.plan[:60])
-    for name in ("threads", "batch", "width", "height", "turns", "calls", "p50_ms", "fps", "speedup"):
+    for name in ("threads", "batch", "width", "height", "turns", "calls", "p50_low_ms", "fps", "speedup_low"):
         if not getattr(point, name) > 0:
             yield "has {} {}, which is not above 0".format(name, getattr(point, name))
     for name in METRICS:

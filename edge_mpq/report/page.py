@@ -7,6 +7,7 @@ do nothing even if it were not escaped.
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -36,10 +37,11 @@ def render(report: RunReport) -> str:
     )
 
 
-def document(title: str, *parts: Any) -> str:
-    """A whole HTML document with ``parts`` as its body."""
-    style, script = _data("style.css"), _data("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+def document(title: str, *parts: Any, dress: Sequence[str] = (), script: Sequence[str] = ()) -> str:
+    """A whole HTML document with ``parts`` as its body; dress, script: further files of this folder, behind its own."""
+    look = "\n".join(_data(name) for name in ("style.css", *dress))
+    code = "\n".join(_data(name) for name in ("page.js", *script))
+    digest = base64.b64encode(hashlib.sha256(code.encode("utf-8")).digest()).decode("ascii")
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     head = element(
         "head",
@@ -49,9 +51,9 @@ def document(title: str, *parts: Any) -> str:
         element("meta", name="color-scheme", content="light dark"),
         element("link", rel="icon", href="data:,"),
         element("title", title),
-        element("style", Markup(style)),
+        element("style", Markup(look)),
     )
-    body = element("body", element("main", parts), element("script", Markup(script)))
+    body = element("body", element("main", parts), element("script", Markup(code)))
     return "<!DOCTYPE html>\n" + element("html", head, body, lang="en") + "\n"
 
 

@@ -49,7 +49,7 @@ def choices(lines: Sequence[Line], label: str) -> Markup:
         places = [axis.at(mark.x) for mark in line.marks]
         parts.append(_text(left - 14, y + 4, _short(line.name), "tick", "end"))
         parts.append(_line(min(places), y, max(places), y, "leader"))
-        parts += [_mark(mark, x, y) for mark, x in zip(line.marks, places, strict=True)]
+        parts += [drawn(mark, x, y) for mark, x in zip(line.marks, places, strict=True)]
     parts.append(_line(left, bottom, right, bottom, "axis"))
     parts.append(_text((left + right) / 2, bottom + 38, "harm (logarithmic)", "title"))
     return _svg(720, bottom + 46, label, *parts)
@@ -65,7 +65,7 @@ def accuracy_against_rate(points: Sequence[Point], label: str) -> Markup:
         480,
         312,
         label,
-        _axes(frame, x, y, "pictures a second (FPS)", "top-1 accuracy (%)"),
+        axes(frame, x, y, "pictures a second (FPS)", "top-1 accuracy (%)"),
         _marks(points, x, y, frame),
     )
 
@@ -78,7 +78,7 @@ def loss_against_cost(points: Sequence[Point], label: str, cost: str) -> Markup:
     bounds = (min(values) / 1.4, max(values) * 1.4) if log else (0.0, rounded_up(max(values)))
     low, high = rounded_out(min(p.y for p in points), max(p.y for p in points), 0.5, -100, 100)
     x, y = Axis(*bounds, frame.left, frame.right, log), Axis(low, high, frame.bottom, frame.top)
-    return _svg(480, 312, label, _axes(frame, x, y, cost, "points against fp32"), _marks(points, x, y, frame))
+    return _svg(480, 312, label, axes(frame, x, y, cost, "points against fp32"), _marks(points, x, y, frame))
 
 
 def precision_against_recall(curve: Sequence[Sequence[float]], chance: float, label: str) -> Markup:
@@ -90,7 +90,7 @@ def precision_against_recall(curve: Sequence[Sequence[float]], chance: float, la
         380,
         312,
         label,
-        _axes(frame, x, y, "recall (%)", "precision (%)"),
+        axes(frame, x, y, "recall (%)", "precision (%)"),
         _line(frame.left, y.at(100 * chance), frame.right, y.at(100 * chance), "even"),
         element("polyline", points=line, class_="curve"),
     )
@@ -105,13 +105,13 @@ def measured_against_planned(points: Sequence[Point], label: str) -> Markup:
     bounds = (low / 1.4, high * 1.4) if log else (0.0, rounded_up(high))
     x = Axis(*bounds, frame.left, frame.right, log)
     y = Axis(*bounds, frame.bottom, frame.top, log)
-    parts = [_band(x, y, frame), _axes(frame, x, y, "planned (ms)", "measured (ms)"), _marks(points, x, y, frame)]
+    parts = [_band(x, y, frame), axes(frame, x, y, "planned (ms)", "measured (ms)"), _marks(points, x, y, frame)]
     return _svg(440, 412, label, *parts)
 
 
 def key(shape: int, style: str) -> Markup:
     """The mark of a series by itself, for a legend."""
-    mark = _mark(Point(0, 0, "", style=style, shape=shape), 8, 8)
+    mark = drawn(Point(0, 0, "", style=style, shape=shape), 8, 8)
     return element("svg", mark, viewBox="0 0 16 16", class_="key plot", aria_hidden="true")
 
 
@@ -131,7 +131,8 @@ def _n(value: float) -> str:
     return f"{value:.1f}"
 
 
-def _axes(frame: Box, x: Axis, y: Axis, x_title: str, y_title: str) -> Markup:
+def axes(frame: Box, x: Axis, y: Axis, x_title: str, y_title: str) -> Markup:
+    """Both axes with their ticks and titles, and grid lines across ``frame``."""
     parts = []
     places = quantities.decimals([b - a for a, b in zip(y.ticks(), y.ticks()[1:], strict=False)], 1)
     for tick in y.ticks():
@@ -174,7 +175,7 @@ def _marks(points: Sequence[Point], x: Axis, y: Axis, frame: Box) -> Markup:
     sizes = [_size(points[index]) for index in named]
     labels = place([places[index] for index in named], sizes, frame, places)
     leaders = [_leader(places[index], label.box) for index, label in zip(named, labels, strict=True)]
-    marks = [_mark(point, *where) for point, where in zip(points, places, strict=True)]
+    marks = [drawn(point, *where) for point, where in zip(points, places, strict=True)]
     written = [_label(points[index], label) for index, label in zip(named, labels, strict=True)]
     return element("g", leaders, marks, written)
 
@@ -188,7 +189,8 @@ def _short(name: str) -> str:
     return name if len(name) <= 26 else name[:12] + "\u2026" + name[-13:]
 
 
-def _mark(point: Point, x: float, y: float) -> Markup:
+def drawn(point: Point, x: float, y: float) -> Markup:
+    """The mark of a point at drawing units ``x``, ``y``, with its tooltip where it has one."""
     told = point.tooltip or f"{point.name} {point.detail}".strip()
     title = element("title", told) if told else None
     style, shape = f"dot {point.style}".strip(), _SHAPES[point.shape % len(_SHAPES)]
