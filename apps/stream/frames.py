@@ -26,9 +26,11 @@ class Source(object):
     """name: for reports.  live: frames not taken in time are lost.  fps: nominal, 0 unknown.
 
     stalled_after_s: how long a read may take before the source counts as gone; None for ever.
+    lost: why it gives no frames at present, where it may come back.  losses: how often it was lost.
     """
 
     name, live, fps = "", False, 0.0
+    lost, losses = "", 0
     stalled_after_s: Optional[float] = None
     ended, vanished = "", False
 
@@ -38,6 +40,10 @@ class Source(object):
     def read(self):
         """The next frame, TORN, or None at the end."""
         raise SourceError("{} cannot read".format(type(self).__name__), "use open_source")
+
+    def recover(self, why):
+        """Ask a source that gives no whole frame, ``why``, to begin anew; whether it will.  From any thread."""
+        return False
 
     def stop(self):
         """Ask a read that waits to return soon; from any thread."""

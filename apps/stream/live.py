@@ -48,6 +48,8 @@ class Live(Sink):
     told the time and the JPEG of every picture a page was given.  clock: seconds.
     """
 
+    ROUNDS = True
+
     def __init__(self, bundle, switch, capture, keep=lambda time_s, jpeg: None, clock=time.perf_counter):
         self._bundle, self._capture, self._keep, self._clock = bundle, capture, keep, clock
         self.switch = switch
@@ -56,7 +58,7 @@ class Live(Sink):
         self._classes = [str(label) for label in bundle.classes]
         self.watched, self.threshold, self._shift = first_of_note(self._classes), 0.5, None
         self._changed = threading.Condition()
-        self._wanted, self._seen = False, None
+        self._wanted, self._seen, self._wished_s = False, None, None
         self._encoding = threading.Lock()
         self._jpeg = 0, b""
         self._last_s, self._told_s, self._told = None, None, {}
@@ -83,16 +85,28 @@ class Live(Sink):
         """What the engine that answers is called."""
         return self.switch.names[self._role]
 
+    @property
+    def changes(self):
+        """Whether the next turn is another engine's."""
+        return self.switch.asked != self.switch.role
+
     def wants(self, number):
-        due = self._seen is None or self._clock() - self._seen.time_s >= 1 / PICTURES_A_SECOND
-        return self._wanted and due
+        now = self._clock()
+        # From wish to wish: a picture is drawn somewhat later, while frames go on.
+        due = self._wished_s is None or now - self._wished_s >= 1 / PICTURES_A_SECOND
+        if self._wanted and due:
+            self._wished_s = now
+            return True
+        return False
 
     def write(self, shown):
         now = self._last_s = self._clock()
         self._recent.add(shown.ms)
         if not self._classes:
             self._classes = ["class {}".format(index) for index in range(len(shown.answer.scores))]
-        if shown.picture is not None and self.wants(shown.number):
+        # Half of the time: one that was wished for in time may be drawn a little early.
+        due = self._seen is None or now - self._seen.time_s >= 0.5 / PICTURES_A_SECOND
+        if shown.picture is not None and self._wanted and due:
             with self._changed:
                 number = self._seen.number + 1 if self._seen else 1
                 self._seen, self._wanted = Seen(number, now, shown.picture, self._answer(shown.answer)), False
@@ -196,14 +210,14 @@ class Live(Sink):
         """What changes with every frame."""
         answer, meter = shown.answer, self.meter
         return {
-            "frames": shown.number + 1,
+            "frames": sum(made.frames for made in self._meters.values()),
             "label": answer.label,
             "confidence": answer.confidence,
             "fps": meter.rate.per_second(),
             "recent_ms": self._recent.percentile(50),
             "p50_ms": meter.latency.percentile(50),
             "p99_ms": meter.latency.percentile(99),
-            "p50_ms_of": {role: made.latency.percentile(50) for role, made in self._meters.items() if made.frames},
+            "p50_ms_of": {role: made.work.percentile(50) for role, made in self._meters.items() if made.frames},
             "stages_ms": meter.stages_p50_ms(),
         }
 

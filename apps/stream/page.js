@@ -179,7 +179,7 @@ function speed(body) {
   at("fps").textContent = body.fps ? round(body.fps, body.fps >= 100 ? 0 : 1) : "–";
   at("p50").textContent = time(body.p50_ms);
   at("p99").textContent = time(body.p99_ms);
-  const stages = Object.entries(body.stages_ms).filter(([name, ms], index) => index < 5 || ms >= 0.005);
+  const stages = Object.entries(body.stages_ms).filter(([name, ms], index) => index < 6 || ms >= 0.005);
   if (at("stages").children.length !== stages.length) {
     at("stages").replaceChildren(...stages.map((_, index) => made("i", `stage-${index}`)));
     at("stage-list").replaceChildren(...stages.map(([name], index) => {

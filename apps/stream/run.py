@@ -18,12 +18,14 @@ import cv2
 import numpy as np
 
 from apps.stream import access, decode, loop, sinks, sources, web
-from apps.stream.again import Again
+from apps.stream.again import GIVE_UP_S, Again
 from apps.stream.capture import Capture
 from apps.stream.engine_from_bundle import ROLES, open_engine
+from apps.stream.frames import Paced
 from apps.stream.options import above_zero
 from apps.stream.power import Sampler
 from apps.stream.readers import Whole
+from apps.stream.several import Several
 from apps.stream.switch import Switch
 from edge_mpq.engines import inputs
 from edge_mpq.errors import SourceError
@@ -44,18 +46,19 @@ def main(argv):
     with contextlib.ExitStack() as stack:
         # Source and sinks come first: what is missing there is to be known before an
         # engine is built, which takes minutes on a board.
-        source = _source(args)
-        capture = stack.enter_context(Capture(source))
+        opened = [_source(args, spec) for spec in args.source]
+        newest = None if args.mode is None else args.mode == "latency"
+        capture = stack.enter_context(Capture(opened[0], newest) if len(opened) == 1 else Several(opened, newest))
         switch = stack.enter_context(Switch(functools.partial(_engine, args, bundle), bundle, args.engine, say))
         outs, live = [], None
         if args.web is not None:
             live = stack.enter_context(web.served(args.web, bundle, switch, capture, say))
             outs.append(live)
-        for sink in _sinks(args, source, bundle):
+        for sink in _sinks(args, opened, bundle):
             stack.callback(sink.close)
             outs.append(sink)
         engine = switch.turn()
-        say("{} ({}) on {}, frames from {}".format(bundle.title, args.engine, engine.card.device, source.name))
+        say("{} ({}) on {}, frames from {}".format(bundle.title, args.engine, engine.card.device, capture.source.name))
         sampler = Sampler()
         sampler.start()
         stack.callback(sampler.stop)
@@ -69,7 +72,7 @@ def main(argv):
     if args.json:
         sys.stdout.write(json.dumps(stream._asdict()) + "\n")
     if capture.vanished and stream.ended == capture.ended:
-        raise SourceError("{}: {}".format(source.name, stream.ended), "check the source; what came is kept")
+        raise SourceError("{}: {}".format(capture.source.name, stream.ended), "check the source; what came is kept")
     return 0
 
 
@@ -79,9 +82,16 @@ def say(line):
     sys.stderr.flush()
 
 
-def _source(args):
-    opened = functools.partial(sources.open_source, args.source, time.perf_counter, args.fps)
-    return opened() if args.web is None else Again(opened)
+def _source(args, spec):
+    opened = functools.partial(sources.open_source, spec, time.perf_counter, args.fps)
+    if args.web is not None:
+        return Again(opened, say=say)
+    source = opened()
+    # What only plays as a camera has an end.
+    if not source.live or isinstance(source, Paced):
+        return source
+    first = [source]
+    return Again(lambda: first.pop() if first else opened(), replay=False, give_up_s=GIVE_UP_S, say=say)
 
 
 def _engine(args, bundle, role, tell):
@@ -116,11 +126,12 @@ class Status(sinks.Sink):
         sys.stderr.write("\r" + " " * 78 + "\r")
 
 
-def _sinks(args, source, bundle):
+def _sinks(args, opened, bundle):
     if not args.headless and args.web is None:
         yield sinks.Window(bundle.title)
     if args.video:
-        yield sinks.VideoFile(args.video, source.fps or VIDEO_FPS, source.live)
+        live = any(source.live for source in opened)
+        yield sinks.VideoFile(args.video, max(source.fps for source in opened) or VIDEO_FPS, live)
     if args.jsonl:
         yield sinks.JsonLines(args.jsonl)
     if args.report:
@@ -160,9 +171,13 @@ def _parser():
     parser = argparse.ArgumentParser(prog="edge-mpq run", description="A bundle's model on whatever gives pictures.")
     parser.add_argument("bundle", help="folder that holds bundle.json")
     parser.add_argument(
-        "--source", required=True, metavar="S",
+        "--source", required=True, action="append", metavar="S",
         help="0 or /dev/video0, csi://0, usb:///dev/video0, rtsp://..., a video, a folder of pictures, "
-        "a GStreamer pipeline, or synthetic",
+        "a GStreamer pipeline, or synthetic; once more for each further stream on the same engine",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mode", choices=("latency", "throughput"),
+        help="the newest frame, as of cameras, or every frame in order, as of files; by the source",
     )  # fmt: skip
     parser.add_argument("--fps", type=above_zero(float), help="play what is no camera as one of this rate")
     roles = [role for role, _ in ROLES]

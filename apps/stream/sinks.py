@@ -27,7 +27,8 @@ class Shown(NamedTuple):
 
     number: of frames handled.  position: its number in the source.  time_s: when it was
     read, since the start.  ms: from frame to answer.  picture: with overlay, BGR, or
-    None where no sink wanted it.  view: what is told beside the label.
+    None where no sink wanted it.  view: what is told beside the label.  stream: the number
+    of its source among several, None where there is one.
     """
 
     number: int
@@ -37,10 +38,18 @@ class Shown(NamedTuple):
     ms: float
     picture: Optional[np.ndarray] = None
     view: View = NOTHING
+    stream: Optional[int] = None
 
 
 class Sink(object):
-    """One way out.  ``write`` gives a reason to end the run, or None."""
+    """One way out.  ``write`` gives a reason to end the run, or None.
+
+    Its methods are called by one thread at a time, but not always by the same.  HERE: it has
+    to be the one that made the sink.  ROUNDS: of several sources it takes not each frame, but what was
+    answered together, with one picture of all; ``number`` then counts those.
+    """
+
+    HERE, ROUNDS = False, False
 
     def wants(self, number):
         """Whether the picture of frame ``number`` is to be drawn for this sink."""
@@ -55,6 +64,8 @@ class Sink(object):
 
 class Window(Sink):
     """A window; ``q``, Escape or closing it ends the run."""
+
+    HERE, ROUNDS = True, True
 
     def __init__(self, title):
         self._title = title
@@ -88,6 +99,8 @@ class VideoFile(Sink):
     their time, and the video plays at the speed of life.  Every picture takes the size
     of the first.  Raises UsageError where this OpenCV cannot write the format.
     """
+
+    ROUNDS = True
 
     def __init__(self, path, fps, live):
         self._path, self._fps, self._live = str(path), fps, live
@@ -151,6 +164,8 @@ class JsonLines(Sink):
             "confidence": round(shown.answer.confidence, 6),
             "ms": round(shown.ms, 3),
         }
+        if shown.stream is not None:
+            body["stream"] = shown.stream
         if shown.view.facts:
             body["facts"] = shown.view.facts
         if shown.view.boxes:
@@ -169,6 +184,8 @@ class Sampler(Sink):
     go and n doubles.
     """
 
+    ROUNDS = True
+
     def __init__(self, count=4):
         self._count, self._every, self._kept = count, 1, []
 
@@ -178,11 +195,7 @@ class Sampler(Sink):
     def write(self, shown):
         if shown.number % self._every:
             return
-        picture = shown.picture
-        rows, columns = picture.shape[:2]
-        if columns > SAMPLE_COLUMNS:
-            size = SAMPLE_COLUMNS, max(1, rows * SAMPLE_COLUMNS // columns)
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        picture = narrowed(shown.picture, SAMPLE_COLUMNS)
         jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, SAMPLE_QUALITY])[1]
         caption = "frame {}: {}, {:.0f} %".format(shown.position, shown.answer.label, 100 * shown.answer.confidence)
         self._kept.append([caption, jpeg.tobytes()])
@@ -194,6 +207,14 @@ class Sampler(Sink):
         last = len(self._kept) - 1
         picked = sorted({int(round(last * part / max(1.0, self._count - 1.0))) for part in range(self._count)})
         return [[self._kept[at][0], base64.b64encode(self._kept[at][1]).decode("ascii")] for at in picked if last >= 0]
+
+
+def narrowed(picture, most):
+    """``picture``, at most ``most`` columns wide."""
+    rows, columns = picture.shape[:2]
+    if columns <= most:
+        return picture
+    return cv2.resize(picture, (most, max(1, rows * most // columns)), interpolation=cv2.INTER_AREA)
 
 
 def _folder_for(path):

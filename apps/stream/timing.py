@@ -45,24 +45,26 @@ class Rate(object):
 class Meter(object):
     """The figures of a run, or of one engine's part in it.
 
-    latency: ms from frame to answer.  rate: of the answers.  stages: name -> ms, in order.
+    latency: ms from having a frame to having its answer.  work: the same without what the frame
+    waited for the engine.  rate: of the answers.  stages: name -> ms, in order; each is written to
+    by one thread at a time.  frames: answered.
     """
 
-    def __init__(self, stages):
-        self.latency, self.rate = Rolling(), Rate()
+    def __init__(self, stages=()):
+        self.latency, self.work, self.rate = Rolling(), Rolling(), Rate()
         self.stages = {name: Rolling() for name in stages}
         self.frames = 0
 
-    def answered(self, ms, time_s):
-        """Note an answer, ``ms`` after its frame."""
+    def answered(self, ms, waited_ms, time_s):
+        """Note an answer, ``ms`` after its frame, of which the frame waited ``waited_ms``."""
         self.latency.add(ms)
+        self.work.add(ms - waited_ms)
         self.rate.add(time_s)
-
-    def done(self, marks):
-        """Note the times in s between which a frame's stages lay: one more than there are stages."""
-        for times, begun, ended in zip(self.stages.values(), marks, marks[1:]):
-            times.add(1e3 * (ended - begun))
         self.frames += 1
+
+    def took(self, stage, begun_s, ended_s):
+        """Note the times in s between which a stage lay."""
+        self.stages[stage].add(1e3 * (ended_s - begun_s))
 
     def stages_p50_ms(self):
         """name -> median ms of each stage."""

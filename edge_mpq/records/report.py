@@ -67,7 +67,13 @@ class Variant(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """What a camera run measured; stages_p50_ms: stage (grab, preprocess, infer, draw) -> ms."""
+    """What a camera run measured.
+
+    p50_ms, p99_ms: from having read a frame to having its answer.  stages_p50_ms: stage (grab,
+    preprocess, wait, infer, decode, draw, write) -> ms; those of one frame lie beside those of
+    others.  losses: how often a camera was lost and waited for.  parts: of several sources, the
+    figures of each: {source, frames, dropped, torn, losses, fps, p50_ms, p99_ms, ended}.
+    """
 
     source: str
     frames: int
@@ -79,6 +85,8 @@ class Stream(NamedTuple):
     p99_ms: float
     stages_p50_ms: Dict[str, float]
     ended: str = ""
+    losses: int = 0
+    parts: List[Dict[str, Any]] = []
 
 
 class RunReport(NamedTuple):

@@ -11,10 +11,10 @@ from edge_mpq.records.evaluation import Evaluation
 from edge_mpq.records.report import LayerRow, Option, RunReport, Stream, Variant
 
 _TEXT = frozenset(("name", "layer", "asked", "got", "why", "format", "source", "ended", "title", "created", "target"))
-_COUNTS = frozenset(("weights", "macs", "frames", "dropped", "torn"))
+_COUNTS = frozenset(("weights", "macs", "frames", "dropped", "torn", "losses"))
 _SHARES = frozenset(("top1", "mean_iou", "agreement", "simulated_agreement"))
 _OPTIONAL = _SHARES | frozenset(("planned_ms", "measured_ms", "harm", "ms"))
-_NESTED = frozenset(("layers", "stages_p50_ms", "options"))
+_NESTED = frozenset(("layers", "stages_p50_ms", "options", "parts"))
 _LARGEST = 1e18
 _FACT_DEPTH = 4
 
@@ -45,6 +45,8 @@ def faults(report: RunReport) -> Iterator[str]:
         else:
             for stage, value in report.stream.stages_p50_ms.items():
                 yield from _value(f"stage {stage!r}", value, "the stream")
+        for index, part in enumerate(report.stream.parts):
+            yield from _fact(f"part {index} of the stream", part, _FACT_DEPTH)
     for name, value in report.facts.items():
         yield from _fact(name, value, _FACT_DEPTH)
     for what, gallery in (("picture", report.pictures), ("disagreement", report.disagreements)):

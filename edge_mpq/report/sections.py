@@ -127,9 +127,17 @@ def stream(measured: Stream | None) -> Markup | None:
         ("Frame, p50", quantity(quantities.ms(measured.p50_ms))),
         ("Frame, p99", quantity(quantities.ms(measured.p99_ms))),
     ]
+    if measured.losses:
+        rows.append(("Lost and back", quantity(quantities.count(measured.losses))))
     if measured.ended:
         rows.append(("Ended", measured.ended))
+    rows += [(str(part.get("source")), _part(part)) for part in measured.parts]
     return section("stream", "Camera stream", _breakdown(measured.stages_p50_ms), pairs(rows, "figures"))
+
+
+def _part(figures: Mapping[str, Any]) -> str:
+    """The figures of one source of several in a line."""
+    return ", ".join(f"{name} {value:.6g}" for name, value in figures.items() if isinstance(value, (int, float)))
 
 
 def _breakdown(stages: Mapping[str, float]) -> Markup | None:

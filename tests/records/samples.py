@@ -72,7 +72,8 @@ rows = st.builds(LayerRow, texts, texts, texts, counts, counts, maybe, maybe, ma
 some_rows = st.lists(rows, max_size=3)
 variants = st.builds(Variant, texts, *[finite] * 7, maybe, maybe, maybe, some_rows, maybe)
 stages = st.dictionaries(names, finite, max_size=4)
-streams = st.builds(Stream, texts, counts, counts, counts, finite, finite, finite, finite, stages, texts)
+parts = st.lists(st.dictionaries(texts, st.one_of(texts, counts, finite), max_size=4), max_size=2)
+streams = st.builds(Stream, texts, counts, counts, counts, finite, finite, finite, finite, stages, texts, counts, parts)
 shares = st.floats(0, 1)
 evaluations = st.lists(names, min_size=2, max_size=4).flatmap(
     lambda classes: st.builds(

@@ -89,17 +89,30 @@ class GatedSource(ListSource):
 
 
 def capture_of(frames: list, clock: Clock | None = None) -> SimpleNamespace:
-    """What loop.run needs of a Capture, without a thread: deterministic to the clock tick."""
+    """What loop.run needs of a Capture, without a thread: deterministic to the clock tick.
+
+    A frame is read and prepared when it is taken, at one tick each.
+    """
     clock = clock or Clock()
-    script = iter([Frame(at, clock.now, frame) for at, frame in enumerate(frames)])
-    return SimpleNamespace(
-        next=lambda: next(script, None),
-        source=SimpleNamespace(name="scripted"),
+    script, prepares = iter(enumerate(frames)), []
+
+    def take(timeout_s: float | None = None) -> list[Frame]:
+        for position, pixels in script:
+            time_s, batch = clock(), prepares[0](pixels)
+            return [Frame(position, time_s, pixels, batch, clock())]
+        return []
+
+    capture = SimpleNamespace(
+        begin=prepares.append,
+        take=take,
+        source=SimpleNamespace(name="scripted", lost="", losses=0),
         dropped=0,
         torn=0,
         ended="the script ends",
         vanished=False,
     )
+    capture.parts = [capture]
+    return capture
 
 
 def picture(rows: int = 48, columns: int = 64, level: int = 90) -> np.ndarray:

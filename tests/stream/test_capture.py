@@ -155,4 +155,4 @@ def test_leaving_stops_the_thread_and_closes_the_source(taken):
 
 def test_times_are_of_the_clock():
     with Capture(ListSource(_levels(3)), clock=Clock(0.5)) as capture:
-        assert [frame.time_s for frame in _drain(capture)] == [0.5, 1.0, 1.5]
+        assert [(frame.time_s, frame.ready_s) for frame in _drain(capture)] == [(0.5, 1.0), (1.5, 2.0), (2.5, 3.0)]

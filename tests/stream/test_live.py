@@ -12,7 +12,7 @@ from apps.stream.clips import Kept
 from apps.stream.frames import TORN
 from apps.stream.live import BOARD_EVERY_S, FRESH_S, Live, first_of_note
 from apps.stream.readers import Whole
-from apps.stream.sinks import Shown
+from apps.stream.sinks import Shown, Sink
 from apps.stream.switch import Switch
 from edge_mpq.engines import replay
 from edge_mpq.errors import EngineError, SourceError
@@ -175,14 +175,20 @@ def test_what_is_watched_at_first(classes, index):
 def test_figures_are_those_of_the_engine_that_answers(engines):
     live = _live(engines, Clock(0.001))
     kept: list[Shown] = []
-    sink = SimpleNamespace(wants=lambda number: True, write=lambda shown: kept.append(shown) or (
-        live.switch.ask("int8") and None if shown.number == 3 else None
-    ))  # fmt: skip
-    stream = loop.run(capture_of([picture()] * 10), engines["fp32"], Whole(bundle()), [sink], Clock(0.001), live=live)
+
+    class Asking(Sink):
+        def write(self, shown):
+            kept.append(shown)
+            if shown.number == 3:
+                live.switch.ask("int8")
+
+    clock = Clock(0.001)
+    capture = capture_of([picture()] * 10, clock)
+    stream = loop.run(capture, engines["fp32"], Whole(bundle()), [Asking()], clock, live=live)
     assert [shown.answer.label for shown in kept] == ["fire"] * 4 + ["no fire"] * 6
     assert stream.frames == 10 and live.meter.frames == 6 and live.engine_name == "int8"
     # What opening takes is in no stage: one tick for each as without a page.
-    assert stream.stages_p50_ms == pytest.approx(dict.fromkeys(loop.STAGES, 1.0))
+    assert stream.stages_p50_ms == pytest.approx(dict(dict.fromkeys(loop.STAGES, 1.0), grab=3.0))
 
 
 def test_power_and_temperature_where_the_board_tells(engines, monkeypatch):
