@@ -24,9 +24,10 @@ EXTENSIONS = (".mp4", ".avi")
 
 
 class Kept(object):
-    """The JPEGs of the last KEPT_S seconds, as far as KEPT_BYTES hold them."""
+    """The JPEGs of the last ``seconds``, as far as ``most_bytes`` hold them."""
 
-    def __init__(self):
+    def __init__(self, seconds=KEPT_S, most_bytes=KEPT_BYTES):
+        self._seconds, self._most_bytes = seconds, most_bytes
         self._pictures: Deque[Tuple[float, bytes]] = deque()
         self._bytes, self._lock = 0, threading.Lock()
 
@@ -35,7 +36,7 @@ class Kept(object):
         with self._lock:
             self._pictures.append((time_s, jpeg))
             self._bytes += len(jpeg)
-            while self._pictures and (self._bytes > KEPT_BYTES or time_s - self._pictures[0][0] > KEPT_S):
+            while self._pictures and (self._bytes > self._most_bytes or time_s - self._pictures[0][0] > self._seconds):
                 self._bytes -= len(self._pictures.popleft()[1])
 
     def pictures(self):
@@ -67,8 +68,7 @@ class Clips(object):
         with self._lock:
             out, path = self._video("last")
             for time_s, jpeg in pictures:
-                pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-                out.write(_shown(time_s - pictures[0][0], pixels))
+                out.write(shown(time_s - pictures[0][0], decoded(jpeg)))
             out.close()
             stream = open(path, "rb")
             os.unlink(path)
@@ -111,16 +111,9 @@ class Clips(object):
         self.close()
 
     def _video(self, stem):
-        """(VideoFile, its path), in the first format this OpenCV writes."""
         if self._folder is None:
             self._folder = tempfile.mkdtemp(prefix="edge-mpq-clips-")
-        for extension in EXTENSIONS:
-            path = os.path.join(self._folder, stem + extension)
-            try:
-                return VideoFile(path, FRAMES_A_SECOND, True), path
-            except UsageError:
-                if extension == EXTENSIONS[-1]:
-                    raise
+        return video(os.path.join(self._folder, stem))
 
     def _record(self, out):
         begun, number = None, 0
@@ -130,7 +123,7 @@ class Clips(object):
                 if seen is None:
                     continue
                 number, begun = seen.number, seen.time_s if begun is None else begun
-                out.write(_shown(seen.time_s - begun, seen.pixels))
+                out.write(shown(seen.time_s - begun, seen.pixels))
                 self.seconds = seen.time_s - begun
                 if self.seconds > LONGEST_S:
                     break
@@ -138,5 +131,21 @@ class Clips(object):
             out.close()
 
 
-def _shown(time_s, pixels):
+def video(stem):
+    """(VideoFile, its path), ``stem`` with the first extension whose format this OpenCV writes."""
+    for extension in EXTENSIONS:
+        try:
+            return VideoFile(stem + extension, FRAMES_A_SECOND, True), stem + extension
+        except UsageError:
+            if extension == EXTENSIONS[-1]:
+                raise
+
+
+def decoded(jpeg):
+    """The BGR pixels of a JPEG."""
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+
+
+def shown(time_s, pixels):
+    """What a VideoFile takes: ``pixels``, to be seen from ``time_s`` on."""
     return Shown(0, 0, time_s, Answer("", 0.0, np.empty(0)), 0.0, pixels)

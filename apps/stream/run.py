@@ -17,14 +17,13 @@ import time
 import cv2
 import numpy as np
 
-from apps.stream import access, decode, loop, sinks, sources, web
+from apps.stream import access, decode, loop, sinks, sources, watch_options, web
 from apps.stream.again import GIVE_UP_S, Again
 from apps.stream.capture import Capture
 from apps.stream.engine_from_bundle import ROLES, open_engine
 from apps.stream.frames import Paced
 from apps.stream.options import above_zero
 from apps.stream.power import Sampler
-from apps.stream.readers import Whole
 from apps.stream.several import Several
 from apps.stream.switch import Switch
 from edge_mpq.engines import inputs
@@ -49,6 +48,9 @@ def main(argv):
         opened = [_source(args, spec) for spec in args.source]
         newest = None if args.mode is None else args.mode == "latency"
         capture = stack.enter_context(Capture(opened[0], newest) if len(opened) == 1 else Several(opened, newest))
+        watching = watch_options.made(args, bundle, opened, say)
+        for watch in watching.sinks:
+            stack.callback(watch.close)
         switch = stack.enter_context(Switch(functools.partial(_engine, args, bundle), bundle, args.engine, say))
         outs, live = [], None
         if args.web is not None:
@@ -57,14 +59,18 @@ def main(argv):
         for sink in _sinks(args, opened, bundle):
             stack.callback(sink.close)
             outs.append(sink)
+        outs += watching.sinks
         engine = switch.turn()
         say("{} ({}) on {}, frames from {}".format(bundle.title, args.engine, engine.card.device, capture.source.name))
         sampler = Sampler()
         sampler.start()
         stack.callback(sampler.stop)
-        stream = loop.run(capture, engine, Whole(bundle), outs, frames=args.frames, seconds=args.seconds, live=live)
+        stream = loop.run(
+            capture, engine, watching.reader, outs,
+            frames=args.frames, seconds=args.seconds, live=live, view=watching.view,
+        )  # fmt: skip
         power = sampler.stop()
-        chosen = _chosen(switch, live)
+        chosen = dict(_chosen(switch, live), **watch_options.facts(args, watching))
     say(_summary(stream))
     if args.report:
         pictures = [picture for sink in outs if isinstance(sink, sinks.Sampler) for picture in sink.pictures()]
@@ -154,7 +160,8 @@ def _report(args, argv, bundle, card, stream, power, pictures, chosen=()):
     facts = {"engine": args.engine, "backend": card.backend, "engine_mib": card.engine_bytes / 1024.0**2}
     facts.update(chosen)
     energy = {"mean_w": power.mean_w, "frame_j": power.frame_j(stream.frames), "hottest_c": power.max_c}
-    words = ["edge-mpq", "run"] + [shlex.quote(sources.shown(word)) for word in argv]
+    shown = [watch_options.without_secrets(args, sources.shown(word)) for word in argv]
+    words = ["edge-mpq", "run"] + [shlex.quote(word) for word in shown]
     return report_record.RunReport(
         title=bundle.title,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -196,4 +203,5 @@ def _parser():
     parser.add_argument("--jsonl", metavar="OUT.jsonl", help="write one JSON object a frame")
     parser.add_argument("--report", metavar="REPORT.json", help="write what was measured, with sample frames")
     parser.add_argument("--json", action="store_true", help="print what was measured as one line on stdout")
+    watch_options.add(parser)
     return parser

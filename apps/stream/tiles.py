@@ -15,7 +15,7 @@ OVERLAP = 0.25
 class Tiles(object):
     """A reader (readers.py) of tiles ``side`` columns wide, in the shape of the model's input.
 
-    side: in pixels of the frame; by default the model's own, which sees the frame unscaled.  A
+    side: in pixels of the frame; by default the model's own width, at which it sees the frame unscaled.  A
     frame smaller than a tile gets a black border below and on the right.  To segment, the
     logits of the tiles are blended into one picture, each counting less towards its edges, and
     that is decoded.  To classify, the tile in which class ``watched`` stands highest against its
@@ -27,16 +27,16 @@ class Tiles(object):
         self._bundle, self._watched = bundle, watched
         # Every tile has the shape of the input, so that how it is fitted makes no difference.
         self._recipe = inputs.from_json(bundle.recipe)._replace(fit="stretch")
-        self._wide = side or self._recipe.width
-        self._high = max(1, int(round(self._wide * self._recipe.height / float(self._recipe.width))))
+        self.side = side or self._recipe.width
+        self._high = max(1, int(round(self.side * self._recipe.height / float(self._recipe.width))))
 
     def prepare(self, pixels):
         """What the engine is shown of a frame: float32 [N, 3, height, width], row by row."""
         rows, columns = pixels.shape[:2]
-        below, right = max(0, self._high - rows), max(0, self._wide - columns)
+        below, right = max(0, self._high - rows), max(0, self.side - columns)
         if below or right:
             pixels = np.pad(pixels, ((0, below), (0, right)) + ((0, 0),) * (pixels.ndim - 2), "constant")
-        high, wide = self._high, self._wide
+        high, wide = self._high, self.side
         parts = [pixels[top : top + high, left : left + wide] for top, left in self._corners(rows, columns)]
         return inputs.batch(parts, self._recipe)
 
@@ -51,17 +51,17 @@ class Tiles(object):
         answer = decode.decode(engine, [logits[best : best + 1]], self._bundle, self._recipe, None, shift)
         rows, columns = shape
         top, left = self._corners(rows, columns)[best]
-        box = left, top, min(self._wide, columns - left), min(self._high, rows - top)
+        box = left, top, min(self.side, columns - left), min(self._high, rows - top)
         return answer._replace(box=None if box[2:] == (columns, rows) else box)
 
     def _corners(self, rows, columns):
         """[(top, left)] of every tile, row by row."""
-        return [(top, left) for top in starts(rows, self._high) for left in starts(columns, self._wide)]
+        return [(top, left) for top in starts(rows, self._high) for left in starts(columns, self.side)]
 
     def _joined(self, logits, rows, columns):
         """One picture of logits [1, K, ., .] from those of the tiles [N, K, h, w], without the border."""
         down = _Axis(rows, self._high, logits.shape[2])
-        across = _Axis(columns, self._wide, logits.shape[3])
+        across = _Axis(columns, self.side, logits.shape[3])
         joined = np.zeros((logits.shape[1], down.cells, across.cells), np.float32)
         number = 0
         for top, falls in zip(down.starts, down.weights):
