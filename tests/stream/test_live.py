@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from apps.stream import clips, loop, power, run
+from apps.stream import loop, power, run
 from apps.stream.again import RETRY_S, Again
 from apps.stream.clips import Kept
 from apps.stream.frames import TORN
@@ -212,9 +212,8 @@ def test_a_report_says_what_was_chosen_on_the_page(engines):
     assert run._chosen(live.switch, live) == {"engine": "fp32, int8", "threshold": 0.3}
 
 
-def test_what_is_kept_has_an_end(monkeypatch):
-    monkeypatch.setattr(clips, "KEPT_BYTES", 1000)
-    kept = Kept()
+def test_what_is_kept_has_an_end():
+    kept = Kept(most_bytes=1000)
     for second in range(30):
         kept.add(float(second), b"x" * 50)
     assert [time_s for time_s, _ in kept.pictures()] == list(range(19, 30))
