@@ -34,7 +34,8 @@ GLANCE = 1000
 class Written(NamedTuple):
     """A bundle, what it was made of, and how that was chosen.
 
-    latency: layer -> pair -> planned ms.  uniform: None for a target without int8.
+    latency: layer -> pair -> planned ms.  uniform: None for a target without int8.  given: the float model
+    as it came, where a recipe trained or rewrote another.
     """
 
     bundle: Bundle
@@ -43,6 +44,7 @@ class Written(NamedTuple):
     uniform: Quantized | None
     chosen_by: Planned
     latency: CostTable
+    given: fx.GraphModule | None = None
 
 
 class Measured(NamedTuple):
@@ -67,6 +69,9 @@ def measured(folder: str, work: Work, written: Written, runs_here: bool, threads
 
     seen = [torch.from_numpy(values) for values in pictures]
     facts: dict[str, Any] = {"test_pictures": len(chosen), **_rounds(written.chosen_by.rounds)}
+    if written.given is not None and labels is not None:
+        kind, share = measure.accuracy(measure.top1(answers(written.given, seen, bar, "as given").numpy()), labels)
+        facts[f"given_{kind}"] = share
     if not runs_here:
         say(f"no engine of {work.target.name} runs here; build it on the board. What follows is simulated:")
         said = {

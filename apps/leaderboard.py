@@ -7,7 +7,6 @@ the engines of the first seed are then timed in one interleaved run.
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import os
 import time
@@ -19,19 +18,18 @@ import onnx
 import torch
 
 from apps import measure
+from apps.chosen import runs_here
 from apps.data.batches import batches, sample
-from apps.data.calibration import labelled
+from apps.recipe_task import task_of, usual_budget
 from apps.terminal import bar, say
 from apps.work import Work, work_of
-from edge_mpq import budget as budgets
 from edge_mpq import engines, recipes, trials
 from edge_mpq.engines.base import Engine
-from edge_mpq.errors import EdgeMpqError, UsageError
+from edge_mpq.errors import EdgeMpqError
 from edge_mpq.layers import layers_of
-from edge_mpq.menu import menu_of
 from edge_mpq.progress import silent
 from edge_mpq.quantizing import answers
-from edge_mpq.recipes import Outcome, Task
+from edge_mpq.recipes import Outcome
 from edge_mpq.records import document, leaderboard
 from edge_mpq.records import plan as plans
 from edge_mpq.records.leaderboard import Entry, Leaderboard
@@ -43,8 +41,7 @@ from export import bundle_from_torch, onnx_from_torch
 from export.bundle_from_torch import Quantized
 
 ENTRY, ENTRY_VERSION = "leaderboard-entry", 1
-# Labelled training pictures that recipes may train on, and those they may try plans on.
-TRAINING, VALIDATION, BATCH = 8192, 512, 64
+BATCH = 64
 
 
 class Trial(NamedTuple):
@@ -64,8 +61,7 @@ def compare(args: argparse.Namespace, command: str) -> dict[str, Any]:
     """Run the trials that ``args`` (apps/compare_recipes.py) ask for, rank them, write the pages; what was written."""
     work = work_of(args)
     if args.budget is None:
-        layers = layers_of(prepared(work.model, work.example))
-        args.budget = str(budgets.usual(layers, menu_of(layers, work.target, args.formats)))
+        args.budget = usual_budget(work, args.formats)
     asked = [
         Trial(name, seed, args, args.workers > 1 or args.cluster is not None)
         for seed in range(args.seeds)
@@ -107,40 +103,13 @@ def run_trial(trial: Trial) -> Entry:
     started = time.perf_counter()
     torch.manual_seed(trial.seed)
     try:
-        outcome = recipes.get(trial.recipe).run(task_of(work, args), silent if trial.quiet else bar)
+        task = task_of(work, args.budget, args.formats, trial.seed)
+        outcome = recipes.get(trial.recipe).run(task, silent if trial.quiet else bar)
     except EdgeMpqError as error:
         return leaderboard.failed(trial.recipe, trial.seed, paper, str(error))
     entry = _judged(trial, work, outcome, time.perf_counter() - started)
     document.save(record, ENTRY, ENTRY_VERSION, {"key": key, "entry": entry._asdict()})
     return entry
-
-
-def task_of(work: Work, args: argparse.Namespace) -> Task:
-    """What recipes are given: calibration, validation and training pictures that do not overlap."""
-    taken = set(work.calibration.chosen)
-    free = [i for i in sample(work.data.train, len(work.data.train), seed=1 + args.seed) if i not in taken]
-    if len(free) < 2:
-        raise UsageError(f"--calibration {args.calibration} takes all training pictures", "leave some to try plans on")
-    held = min(VALIDATION, len(free) // 2)
-    validation = labelled(work.data.train, work.recipe, free[:held], max(1, min(BATCH, held // 2)))
-    learned = free[held : held + TRAINING]
-
-    def training(epoch: int):
-        order = np.random.default_rng((args.seed, epoch)).permutation(learned).tolist()
-        for values, labels in batches(work.data.train, work.recipe, BATCH, order):
-            yield torch.from_numpy(values), torch.from_numpy(labels)
-
-    return Task(
-        graph=prepared(work.model, work.example),
-        example=work.example,
-        calibration=list(work.calibration),
-        validation=validation,
-        training=training,
-        target=work.target,
-        budget=args.budget,
-        formats=args.formats,
-        seed=args.seed,
-    )
 
 
 def _judged(trial: Trial, work: Work, outcome: Outcome, seconds: float) -> Entry:
@@ -171,11 +140,6 @@ def _judged(trial: Trial, work: Work, outcome: Outcome, seconds: float) -> Entry
         agreement=float((got == said).mean()),
         file_mib=os.path.getsize(trial.stem + ".onnx") / measure.MIB,
     )
-
-
-def runs_here(target: Target) -> bool:
-    """Whether the target's engine is on this machine."""
-    return target.backend != "simulation" and importlib.util.find_spec(target.backend) is not None
 
 
 def _engine(stem: str, outcome: Outcome, target: Target, threads: int) -> Engine:

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from apps import measure
+from apps.chosen import Options
 from apps.data.batches import batches
 from apps.data.calibration import Calibration
 from apps.data.opening import open_data
-from apps.whole_path import Options, quantize_into
+from apps.whole_path import quantize_into
 from apps.work import Work
 from edge_mpq.engines.inputs import Recipe
 from edge_mpq.loading import load_model

@@ -19,6 +19,7 @@ FAMILIES = {
     "transform": "transforms",
     "rounding": "rounding",
     "observer": "observers",
+    "recipe": "recipes",
     "recipes": "recipes",
     "backend": "engines",
 }

@@ -273,3 +273,44 @@ def test_thor_gets_a_typed_network_and_a_script_without_precision_flags(place: P
     assert "Cast" in {node.op_type for node in model.graph.node}
     assert onnx.TensorProto.FLOAT16 in {item.data_type for item in model.graph.initializer}
     assert "--stronglyTyped" in script.read_text() and "--int8" not in script.read_text()
+
+
+SIMULATED = """
+from edge_mpq.recipes import default
+
+PAPER = "mine"
+
+
+def run(task, progress):
+    note = "a tensor is rounded on two regions, which no engine does"
+    return default.run(task, progress)._replace(deployable=False, note=note)
+"""
+
+
+def test_a_recipe_takes_the_place_of_methods(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A transform moves channels, so the float model in the bundle is another; accuracy as given stands beside it."""
+    assert main(quantize(place, place / "by-recipe", "--recipe", "mptq_vit", "--json")) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["recipe"] == "mptq_vit" and said["trials"] > 0 and 0 <= said["given_top1"] <= 1
+    assert "sensitivity" not in said
+    report = reports.load(place / "by-recipe" / "report.json")
+    mixed = next(variant for variant in report.variants if variant.name == "mixed")
+    assert mixed.weight_bits <= 5 and mixed.simulated_agreement is not None and mixed.simulated_agreement >= 0.98
+    assert plans.load(place / "by-recipe" / "plan.json").transforms == ("shift_smooth",)
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (["--recipe", "mptq"], "there is no 'mptq' in recipes"),
+        (["--recipe", "default", "--rounding", "nearest"], "brings its own methods, --rounding asks for others"),
+        (["--recipe", "mylab.twin"], "rounded on two regions, which no engine does"),
+    ],
+)
+def test_a_recipe_that_cannot_serve_is_told(place, capsys, monkeypatch, more, said):
+    (place / "mylab").mkdir(exist_ok=True)
+    (place / "mylab" / "twin.py").write_text(SIMULATED)
+    monkeypatch.syspath_prepend(str(place))
+    assert main(quantize(place, place / "never", *more)) == 2
+    assert said in capsys.readouterr().err
+    assert not (place / "never").exists()

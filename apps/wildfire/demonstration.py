@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from apps import measure
+from apps.chosen import Options
 from apps.data import DataSet
 from apps.data.augmentation import Shuffled, picking
 from apps.data.batches import batches
@@ -18,7 +19,7 @@ from apps.models.cifar_resnet import resnet20
 from apps.stream import run as stream
 from apps.stream.engine_from_bundle import open_engine
 from apps.terminal import bar, say
-from apps.whole_path import Options, quantize_into
+from apps.whole_path import quantize_into
 from apps.wildfire import flame, synthetic
 from apps.work import Work
 from edge_mpq.engines.inputs import Recipe
