@@ -18,9 +18,10 @@ from edge_mpq.placement import Point, points_of
 from edge_mpq.quantizers.floating import FloatQuantizer
 from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.target import Target
+from export.blocks_into_onnx import places
 from export.lint.editing import store, tidy, unused
 from export.lint.reading import DEQUANTIZE, QUANTIZE, Reading
-from export.onnx_from_torch import WEIGHTED_OPS, source_of
+from export.onnx_from_torch import source_of
 from export.typed_onnx_from_weak import HALF_SCALES, raised
 
 LARGEST = 448.0
@@ -49,11 +50,14 @@ def insert(
         module = simulation.activation_quantizer(quantized, point.tensor)
         if point.form == "fp8" and isinstance(module, FloatQuantizer):
             _activation(eight, sources, point, module)
-    for name, nodes in ir.weighted(graph).items():
-        grid = simulation.weight_quantizer(quantized, name)
-        if plan.choices[name].weight == "fp8" and isinstance(grid, FloatQuantizer):
-            for node in nodes:
-                _weight(eight, sources, name, node, grid)
+    grids = {name: simulation.weight_quantizer(quantized, name) for name in ir.weighted(graph)}
+    mine = {
+        name: grid
+        for name, grid in grids.items()
+        if plan.choices[name].weight == "fp8" and isinstance(grid, FloatQuantizer)
+    }
+    for name, _, found in places(eight, float_onnx, graph, mine):
+        _weight(eight, name, found, mine[name])
     tidy(eight)
     onnx.checker.check_model(eight)
     return eight
@@ -84,14 +88,10 @@ def _activation(model: onnx.ModelProto, sources: dict[str, str], point: Point, g
     )
 
 
-def _weight(model: onnx.ModelProto, sources: dict[str, str], name: str, source: fx.Node, grid: FloatQuantizer) -> None:
+def _weight(model: onnx.ModelProto, name: str, node: onnx.NodeProto, grid: FloatQuantizer) -> None:
     """The float weight of a layer -> float8 codes behind DQ, one scale an output channel."""
-    node = next(
-        (item for item in model.graph.node if sources.get(item.name) == source.name and item.op_type in WEIGHTED_OPS),
-        None,
-    )
-    values = Reading(model).array(node.input[1]) if node is not None else None
-    if node is None or values is None:
+    values = Reading(model).array(node.input[1])
+    if values is None:
         raise ExportError(f"layer {name!r} has no stored weight in the ONNX", "plan again for this model")
     along = grid.axis or 0
     axis = 1 - along if node.op_type == "MatMul" else along

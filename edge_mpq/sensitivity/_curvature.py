@@ -10,11 +10,6 @@ Axis letters: N pictures, K classes.  A picture's loss is the mean over its plac
 import torch
 
 
-def classes(logits: torch.Tensor) -> torch.Tensor:
-    """Logits [N, K, ...] of two classes or more: one logit stands for fire against 0 for not."""
-    return torch.cat([logits, torch.zeros_like(logits)], 1) if logits.shape[1] == 1 else logits
-
-
 def felt(logits: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
     """F^T of a motion of ``logits``, both [N, K, ...]: dot products of two such are those of A in the loss."""
     likely = logits.softmax(1)

@@ -20,11 +20,12 @@ from edge_mpq.allocators import ScoreTable
 from edge_mpq.calibration import inputs_of
 from edge_mpq.cost import Menu
 from edge_mpq.errors import CalibrationError
+from edge_mpq.likelihood import classes
 from edge_mpq.partial import PartialRun
 from edge_mpq.progress import Progress, silent
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
-from edge_mpq.sensitivity._curvature import classes, probe
+from edge_mpq.sensitivity._curvature import probe
 from edge_mpq.sensitivity._one_at_a_time import input_rounder, rounded_weight, widen
 
 # Standard error of a trace as a share of it, at which probing stops; probes of all batches together.

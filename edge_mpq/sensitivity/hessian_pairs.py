@@ -20,11 +20,12 @@ from edge_mpq.allocators import Interacting, JointTable
 from edge_mpq.calibration import inputs_of
 from edge_mpq.cost import Menu
 from edge_mpq.errors import CalibrationError
+from edge_mpq.likelihood import classes
 from edge_mpq.partial import PartialRun
 from edge_mpq.progress import Progress, silent
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
-from edge_mpq.sensitivity._curvature import classes, felt
+from edge_mpq.sensitivity._curvature import felt
 from edge_mpq.sensitivity._pairs import Rounding, interacting, roundings
 
 

@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from edge_mpq.allocators import ScoreTable
 from edge_mpq.cost import Menu
+from edge_mpq.likelihood import classes
 from edge_mpq.progress import Progress, silent
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
-from edge_mpq.sensitivity._curvature import classes
 from edge_mpq.sensitivity._one_at_a_time import measure
 
 
