@@ -15,7 +15,7 @@ import numpy as np
 
 from apps.stream import decode, power
 from apps.stream.loop import STAGES
-from apps.stream.sinks import Sink
+from apps.stream.sinks import Sink, narrowed
 from apps.stream.timing import Meter, Rate, Rolling
 
 # Of the picture: more a second, or wider, takes from the engine what nobody sees on a page.
@@ -109,7 +109,7 @@ class Live(Sink):
         if shown.picture is not None and self._wanted and due:
             with self._changed:
                 number = self._seen.number + 1 if self._seen else 1
-                self._seen, self._wanted = Seen(number, now, shown.picture, self._answer(shown.answer)), False
+                self._seen, self._wanted = Seen(number, now, shown.picture, self._answer(shown)), False
                 self._changed.notify_all()
         # Figures are made here, where nothing changes under them.
         if self._told_s is None or now - self._told_s >= FIGURES_EVERY_S:
@@ -134,11 +134,7 @@ class Live(Sink):
         """``seen`` as JPEG, encoded once for all who ask, at most COLUMNS wide."""
         with self._encoding:
             if self._jpeg[0] != seen.number:
-                rows, columns = seen.pixels.shape[:2]
-                size = COLUMNS, max(1, rows * COLUMNS // columns)
-                wide = columns > COLUMNS
-                shown = cv2.resize(seen.pixels, size, interpolation=cv2.INTER_AREA) if wide else seen.pixels
-                self._jpeg = seen.number, encoded(shown, QUALITY)
+                self._jpeg = seen.number, encoded(narrowed(seen.pixels, COLUMNS), QUALITY)
                 self._keep(seen.time_s, self._jpeg[1])
             return self._jpeg[1]
 
@@ -194,8 +190,9 @@ class Live(Sink):
             "device": "{} on {}".format(card.backend, card.device) if card else None,
         }
 
-    def _answer(self, answer):
-        """What the page shows of ``answer`` with its picture."""
+    def _answer(self, shown):
+        """What the page shows of a Shown's answer with its picture."""
+        answer = shown.answer
         # Where a model segments, the scores are areas, which no threshold is set against.
         classifies = self._bundle.task == "classify"
         return {
@@ -204,6 +201,7 @@ class Live(Sink):
             "watched": answer.label == self._classes[self.watched],
             "beside_rival": decode.beside_rival(answer.scores, self.watched) if classifies else None,
             "share": None if classifies else float(answer.scores[self.watched]),
+            "facts": dict(shown.view.facts),
         }
 
     def _figures(self, shown):

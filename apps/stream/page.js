@@ -126,6 +126,11 @@ function answer(body) {
   slider.style.setProperty("--fill", score === null ? "var(--rule)"
     : `linear-gradient(to right, var(--accent) calc(3px + (100% - 6px) * ${score}), var(--rule) 0)`);
   hint.textContent = score === null ? `of a pixel's probability; now ${percent(body.share)} of the picture` : `now ${percent(score)}${hint.dataset.beside || ""}`;
+  at("told").replaceChildren(...Object.entries(body.facts).map(([name, value]) => {
+    const fact = made("div");
+    fact.append(made("dt", "", name), made("dd", "", String(value)));
+    return fact;
+  }));
   if (body.label !== spokenLabel && Date.now() - spokenAt > QUIET_MS) {
     spokenLabel = body.label;
     speak(`${body.label}, ${percent(body.confidence)}`);

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from apps.stream import access, loop, web
+from apps.stream import access, loop, views, web
 from apps.stream.again import Again
 from apps.stream.capture import Capture
 from apps.stream.engine_from_bundle import open_engine
@@ -22,6 +22,7 @@ from apps.stream.readers import Whole
 from apps.stream.sinks import Sink
 from apps.stream.sources import open_source
 from apps.stream.switch import Switch
+from apps.stream.views.base import Scene
 from edge_mpq.engines import replay
 from edge_mpq.records import bundle as bundle_record
 from tests.stream.scripted import SIZE, bundle, picture
@@ -123,7 +124,8 @@ def served(folder: Path, opened: Callable[[], Source], address: str = "127.0.0.1
         live = stack.enter_context(web.served(access.parse(address), record, switch, capture, said.append))
 
         def work() -> None:
-            ended.append(loop.run(capture, switch.turn(), Whole(record), [live, stop], live=live).ended)
+            view = views.bound(None, record.task, Scene(record.classes))
+            ended.append(loop.run(capture, switch.turn(), Whole(record), [live, stop], live=live, view=view).ended)
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()

@@ -150,3 +150,14 @@ def test_an_engine_that_fails_and_a_program_that_ends_are_told(chromium, tmp_pat
         playwright.expect(tab.get_by_role("radio", name="mixed")).to_be_checked()
     playwright.expect(tab.locator("#notice-head")).to_have_text("No answer from the board", timeout=15000)
     tab.close()
+
+
+def test_what_a_view_tells_stands_below_the_answer(chromium, tmp_path):
+    logits = [[[[-2.0] * 16] * 8 + [[1.0] * 16] * 8]]
+    folder = write_engines(tmp_path / "bundle", "segment", {"model": logits})
+    with served(folder, pictures(write_pictures(tmp_path / "pictures"), fps=10.0)) as page:
+        tab = chromium.new_page()
+        tab.goto(f"http://127.0.0.1:{page.port}/")
+        playwright.expect(tab.locator("#told dt")).to_have_text(["fire_share", "hot_spots"])
+        playwright.expect(tab.locator("#told dd").nth(1)).to_have_text("1")
+        tab.close()

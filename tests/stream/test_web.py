@@ -271,6 +271,7 @@ def test_a_segmenter_takes_its_threshold_a_pixel(tmp_path, camera):
         seen = page.get("/frame.jpg")
         answer = json.loads(seen.headers["X-Answer"])
         assert (answer["label"], answer["share"], answer["beside_rival"]) == ("fire", 0.5, None)
+        assert answer["facts"] == {"fire_share": pytest.approx(0.5, abs=0.05), "hot_spots": 1}
         page.post("/threshold", watched=1, threshold=0.9)
         page.until(lambda told: told["label"] == "no fire")
         page.post("/threshold", watched=1, threshold=0.05)
