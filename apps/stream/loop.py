@@ -123,16 +123,17 @@ class _Work(object):
         return Shown(self.number + at, frame.position, time_s, told[0], ms, view=told[1], stream=stream)
 
     def _round(self, taken, shown, wanted):
-        several = len(self._each) > 1
+        several, here = len(self._each) > 1, [frame.stream for frame in taken]
+        numbered = enumerate(self._capture.parts)
         return Round(
             number=self._rounds,
             shown=shown,
             pixels=[frame.pixels for frame in taken],
             wanted=wanted,
             named=self._named,
-            figures=[self._each[frame.stream] for frame in taken] if several else self._meters[-1:],
+            figures=[self._each[number] for number in here] if several else self._meters[-1:],
             meters=self._meters,
-            lost=[part.source.lost or part.ended for part in self._capture.parts],
+            lost=["" if number in here else part.source.lost or part.ended for number, part in numbered],
         )
 
     def stream(self, ended):

@@ -89,7 +89,7 @@ class Outlet(object):
         self._raise()
 
     def close(self):
-        """End the thread, after the round it is at; twice is harmless."""
+        """End the thread once all is written; twice is harmless."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -108,19 +108,17 @@ class Outlet(object):
 
     def _run(self):
         try:
-            while not self._closing:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._waiting or self._closing)
-                    if self._waiting:
-                        # Busy before it waits no longer: between the two nothing may be written at once.
-                        self._busy = True
-                        made = self._waiting.popleft()
-                        self._changed.notify_all()
-                if self._busy:
-                    self._show(made)
+            while True:
                 with self._changed:
                     self._busy = False
                     self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._waiting or self._closing)
+                    if not self._waiting:
+                        return
+                    # Busy before it waits no longer: between the two nothing may be written at once.
+                    self._busy, made = True, self._waiting.popleft()
+                    self._changed.notify_all()
+                self._show(made)
         except BaseException as error:  # whatever it is, the loop's thread is to raise it
             with self._changed:
                 self._error = error

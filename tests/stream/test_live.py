@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 
 from apps.stream import loop, power, run
-from apps.stream.again import RETRY_S, Again
 from apps.stream.clips import Kept
-from apps.stream.frames import TORN
 from apps.stream.live import BOARD_EVERY_S, FRESH_S, Live, first_of_note
 from apps.stream.readers import Whole
 from apps.stream.sinks import Shown, Sink
 from apps.stream.switch import Switch
 from edge_mpq.engines import replay
-from edge_mpq.errors import EngineError, SourceError
-from tests.stream.scripted import SIZE, Clock, ListSource, bundle, capture_of, picture
+from edge_mpq.errors import EngineError
+from tests.stream.scripted import SIZE, Clock, bundle, capture_of, picture
 
 
 @pytest.fixture
@@ -36,46 +34,6 @@ def _switch(engines, opened=None, first="fp32"):
         return engines[role]
 
     return Switch(open_role, bundle()._replace(files=dict.fromkeys(engines, "file")), first)
-
-
-def test_a_source_is_opened_again_until_it_is_stopped():
-    ones, pauses, sources = picture(), [], []
-    script = [
-        ListSource([ones, TORN]),
-        ListSource([ones], vanished=True),
-        SourceError("the camera 0 does not open", "look"),
-        SourceError("there is no camera 0", "look"),
-        ListSource([ones, ones]),
-    ]
-
-    def opened():
-        made = script.pop(0)
-        if isinstance(made, Exception):
-            raise made
-        sources.append(made)
-        return made
-
-    def pause(seconds):
-        pauses.append((seconds, again.lost))
-
-    again = Again(opened, pause)
-    assert [again.read() is TORN for _ in range(3)] == [False, True, False]
-    assert again.lost == "" and sources[0].closed
-    assert again.read() is ones and again.lost == ""
-    assert pauses == [(RETRY_S, "the camera 0 does not open"), (RETRY_S, "there is no camera 0")]
-    assert again.read() is ones
-    again.stop()
-    assert sources[-1].stopping.is_set() and again.read() is None and not again.vanished
-    again.close()
-    assert all(source.closed for source in sources)
-
-
-def test_a_source_that_does_not_open_at_first_is_an_error():
-    def opened():
-        raise SourceError("there is no camera 7", "found: none")
-
-    with pytest.raises(SourceError, match="no camera 7"):
-        Again(opened)
 
 
 def test_engines_are_opened_when_asked_for_and_once(engines):
