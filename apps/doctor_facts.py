@@ -25,7 +25,7 @@ if sys.argv[1] == "cv2":
     told["gstreamer"] = any("GStreamer" in line and "YES" in line for line in module.getBuildInformation().split("\\n"))
 print(json.dumps(told))
 """
-MODULES = ("numpy", "cv2", "tensorrt", "pycuda", "onnxruntime", "openvino")
+MODULES = ("numpy", "cv2", "tensorrt", "pycuda", "onnx", "onnxruntime", "openvino")
 PACKAGES = ("nvidia-jetpack", "nvidia-l4t-core", "python3-libnvinfer", "libopencv-python", "python3-opencv")
 ELEMENTS = ("nvarguscamerasrc", "nvvidconv", "nvv4l2decoder")
 # The GPU's clock, by chip: Nano and Orin (.gpu), TX2, Xavier, Orin under JetPack 5, Thor.

@@ -27,6 +27,13 @@ class Finding(NamedTuple):
     found: str
     mend: str = ""
 
+# What engines of a processor need, and for what.
+ENGINES = (
+    ("onnxruntime", "to run engines on this processor"),
+    ("onnx", "by which engines of onnxruntime know the names of layers"),
+    ("openvino", "to run engines on this processor"),
+)
+
 
 def needed_mib(model_bytes):
     """MiB of memory that building an engine of a model of ``model_bytes`` (as float) is expected to take."""
@@ -41,7 +48,7 @@ def findings(facts, target=None, model_bytes=0):
         found += [_power(facts), _clocks(facts), _memory(facts, model_bytes), _argus(facts), _gstreamer(facts)]
     else:
         found = common + [_gpu(facts), _cuda(facts), _tensorrt(facts)]
-        found += [_library(facts, "onnxruntime"), _library(facts, "openvino"), _vectors(facts)]
+        found += [_library(facts, name, why) for name, why in ENGINES] + [_vectors(facts)]
     found.append(_cameras(facts))
     if target is not None:
         found.append(_bundle(facts, target))
@@ -197,10 +204,10 @@ def _cameras(facts):
     return Finding("cameras", OK, ", ".join("{} ({})".format(*camera) for camera in facts.cameras))
 
 
-def _library(facts, name):
+def _library(facts, name, why):
     module = facts.modules[name]
     if module.problem:
-        mend = "pip install {}, to run engines on this processor".format(name)
+        mend = "pip install {}, {}".format(name, why)
         return Finding(name, MISSING if module.problem == "not installed" else WRONG, module.problem, mend)
     return Finding(name, OK, module.version)
 

@@ -47,7 +47,7 @@ EXPECTED = {
     "xavier-nx": ({"cameras"}, {"OpenCV", "nvargus-daemon", "GStreamer"}),
     "agx-orin": (set(), set()),
     "thor": ({"OpenCV", "cameras"}, {"TensorRT"}),
-    "computer": ({"NVIDIA GPU", "CUDA", "TensorRT", "openvino", "cameras"}, set()),
+    "computer": ({"NVIDIA GPU", "CUDA", "TensorRT", "onnx", "openvino", "cameras"}, set()),
 }
 
 
