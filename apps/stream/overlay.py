@@ -29,11 +29,12 @@ def draw(pixels, answer, figures="", view=NOTHING):
     if answer.mask is not None:
         _tint(picture, answer.mask)
     picture = _enlarged(picture)
-    for box in view.boxes:
-        _frame(picture, box, picture.shape[0] // pixels.shape[0])
     lines = ["{}  {:.0f} %".format(answer.label, 100 * answer.confidence)]
     lines += _lines(view.facts)
     _write(picture, lines + [figures] if figures else lines)
+    # Last: a hot spot below the text is still to be seen.
+    for box in view.boxes:
+        _frame(picture, box, picture.shape[0] // pixels.shape[0])
     return picture
 
 
@@ -65,12 +66,16 @@ def _tint(picture, mask):
 
 
 def _frame(picture, box, factor):
-    """A rectangle around ``box``, with its text inside at the top; factor: of the picture beside the frame."""
+    """A rectangle around ``box``, with its text below; factor: of the picture beside the frame."""
+    rows, columns = picture.shape[:2]
     left, top, wide, high = (factor * extent for extent in box[:4])
-    thickness, scale = 1 + picture.shape[0] // 480, 0.5 * max(0.8, picture.shape[0] / 480.0)
+    thickness, scale = 1 + rows // 480, 0.5 * max(0.8, rows / 480.0)
     cv2.rectangle(picture, (left, top), (left + wide - 1, top + high - 1), (255, 255, 255), thickness)
     if box[4]:
-        at = left + 2 * thickness, top + int(28 * scale)
+        line, margin = cv2.getTextSize(box[4], FONT, scale, thickness)[0], 3 * thickness
+        # Inside where below there is no room; never beyond the picture's side.
+        bottom = top + high + margin + line[1]
+        at = max(0, min(left, columns - line[0] - margin)), bottom if bottom < rows else rows - margin
         # White letters with a dark edge read on any ground.
         cv2.putText(picture, box[4], at, FONT, scale, (0, 0, 0), thickness + 2, cv2.LINE_AA)
         cv2.putText(picture, box[4], at, FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)

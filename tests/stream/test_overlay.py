@@ -93,3 +93,13 @@ def test_facts_share_lines_and_keep_the_places_of_a_degree():
     facts = {"fire_share": 0.0123, "hot_spots": 3, "lat": -46.123456, "lon": 179.987654, "where": "left"}
     assert overlay._lines(facts) == ["fire_share 0.0123  hot_spots 3", "lat -46.123456  lon 179.987654  where left"]
     assert overlay._lines({"a": "x" * 60, "b": 1 / 3}) == ["a " + "x" * 60, "b 0.333333"]
+
+
+@pytest.mark.parametrize("box", [(0, 0, 40, 20), (600, 300, 40, 60), (600, 460, 40, 20), (0, 0, 640, 480)])
+def test_the_text_of_a_box_stays_in_the_picture(box):
+    frame = np.full((480, 640, 3), 100, np.uint8)
+    told = [draw(frame, FIRE, "", View({}, [(*box, text)])) for text in ("", "45.91372, 6.12895")]
+    changed = np.argwhere((told[0] != told[1]).any(axis=2))
+    # All of its letters: as many pixels, wherever the box is.
+    assert len(changed) == pytest.approx(900, abs=400)
+    assert changed[:, 1].max() - changed[:, 1].min() > 100
