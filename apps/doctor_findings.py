@@ -27,6 +27,7 @@ class Finding(NamedTuple):
     found: str
     mend: str = ""
 
+
 # What engines of a processor need, and for what.
 ENGINES = (
     ("onnxruntime", "to run engines on this processor"),
