@@ -69,15 +69,16 @@ def _frame(picture, box, factor):
     """A rectangle around ``box``, with its text below; factor: of the picture beside the frame."""
     rows, columns = picture.shape[:2]
     left, top, wide, high = (factor * extent for extent in box[:4])
-    thickness, scale = 1 + rows // 480, 0.5 * max(0.8, rows / 480.0)
+    thickness, scale = 1 + rows // 480, 0.5 * max(0.85, rows / 480.0)
     cv2.rectangle(picture, (left, top), (left + wide - 1, top + high - 1), (255, 255, 255), thickness)
     if box[4]:
-        line, margin = cv2.getTextSize(box[4], FONT, scale, thickness)[0], 3 * thickness
+        (long, tall), margin = cv2.getTextSize(box[4], FONT, scale, thickness)[0], 2 + thickness
         # Inside where below there is no room; never beyond the picture's side.
-        bottom = top + high + margin + line[1]
-        at = max(0, min(left, columns - line[0] - margin)), bottom if bottom < rows else rows - margin
-        # White letters with a dark edge read on any ground.
-        cv2.putText(picture, box[4], at, FONT, scale, (0, 0, 0), thickness + 2, cv2.LINE_AA)
+        across = max(0, min(left, columns - long - 2 * margin))
+        down = max(0, min(top + high, rows - tall - 2 * margin))
+        band = picture[down : down + tall + 2 * margin, across : across + long + 2 * margin]
+        np.right_shift(band, 2, out=band)
+        at = across + margin, down + margin + tall
         cv2.putText(picture, box[4], at, FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)
 
 

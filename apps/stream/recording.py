@@ -18,7 +18,8 @@ from typing import Any, Deque, Dict, List, Optional, Tuple
 import cv2
 
 from apps.stream import clips
-from apps.stream.live import COLUMNS, QUALITY, encoded
+from apps.stream.alarm import RAISED
+from apps.stream.live import COLUMNS, QUALITY, SNAPSHOT_QUALITY, encoded
 from apps.stream.sinks import narrowed
 from edge_mpq.errors import EdgeMpqError, UsageError
 from edge_mpq.records import document
@@ -34,7 +35,7 @@ CLOSE_S = 30.0
 class Recorder(object):
     """What records the alarms of one source into ``folder``.  say: told in one line of what cannot be written.
 
-    Times are those of the source, in seconds.  due: whether the next picture is to be drawn.
+    Times are those of the source, in seconds.
     """
 
     def __init__(self, folder, say):
@@ -43,41 +44,35 @@ class Recorder(object):
         self._clip: Optional[_Clip] = None
         self._ended: List[_Clip] = []
         self._until: Optional[float] = None
-        self._seen_s: Optional[float] = None
         self._kept_s: Optional[float] = None
-        self.due = True
 
     def add(self, time_s, picture):
-        """Take the picture of ``time_s``, or None where none was drawn."""
-        period, step = 1.0 / clips.FRAMES_A_SECOND, 0.0 if self._seen_s is None else time_s - self._seen_s
-        self._seen_s = time_s
-        if picture is not None and (self._kept_s is None or not 0 <= time_s - self._kept_s < period - 1e-6):
+        """Take the picture of ``time_s``; of those that come faster than a video shows them some are left out."""
+        if self._kept_s is None or not 0 <= time_s - self._kept_s < 1.0 / clips.FRAMES_A_SECOND - 1e-6:
             jpeg = encoded(narrowed(picture, COLUMNS), QUALITY)
             self._kept_s = time_s
             self._kept.add(time_s, jpeg)
             if self._clip is not None:
                 self._clip.add(time_s, jpeg)
-        self.due = self._kept_s is None or time_s + step - self._kept_s >= period - 1e-6
         if self._clip is not None and self._clip.is_over(time_s, self._until):
             self._end(self._clip)
 
-    def mark(self, event, time_s):
-        """Begin to record where ``event`` is raised, and end some time after it is lowered; the snapshot's path.
+    def mark(self, event, time_s, picture):
+        """Begin to record where ``event`` is raised, and end some time after it is lowered.
 
-        The path is None where the event needs no snapshot, and where there is none.  Call it after
-        :meth:`add`.
+        The path of its ``picture``, in full size; None where it is lowered, or nothing can be
+        written.  Call it after :meth:`add`.
         """
-        raised = event["event"] == "raised"
+        raised = event["event"] == RAISED
         self._until = None if raised else time_s + AFTER_S
         if self._clip is not None:
             self._clip.events.append(event)
-        pictures = self._kept.pictures()
-        if not raised or not pictures:
+        if not raised:
             return None
         try:
             if self._clip is None:
-                self._clip = _Clip(self._folder, event, pictures, self._say)
-            return self._clip.snapshot(pictures[-1][1])
+                self._clip = _Clip(self._folder, event, self._kept.pictures(), self._say)
+            return self._clip.snapshot(encoded(picture, SNAPSHOT_QUALITY))
         except (OSError, EdgeMpqError) as error:
             self._say("the alarm is not recorded in {} ({})".format(self._folder, error))
             return None

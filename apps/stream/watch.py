@@ -21,8 +21,8 @@ class Watch(Sink):
         self.raised = 0
 
     def wants(self, number):
-        made = self._recorders.values()
-        return self._new_recorder is not None and (not made or any(recorder.due for recorder in made))
+        # Of every frame: any may be the one of the event.
+        return self._new_recorder is not None
 
     def write(self, shown):
         stream, time_s = shown.stream, self._seconds(shown)
@@ -38,7 +38,7 @@ class Watch(Sink):
             return
         self.raised += change == RAISED
         event = self._event(change, shown, time_s)
-        event["snapshot"] = recorder.mark(event, time_s) if recorder is not None else None
+        event["snapshot"] = recorder.mark(event, time_s, shown.picture) if recorder is not None else None
         for way in self._ways:
             way.tell(event)
 

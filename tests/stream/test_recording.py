@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from apps.stream import recording
-from apps.stream.clips import FRAMES_A_SECOND, Kept
+from apps.stream.clips import FRAMES_A_SECOND, decoded
 from apps.stream.recording import Recorder, check
 from edge_mpq.errors import UsageError
 
@@ -21,13 +21,13 @@ def _picture(time_s):
     return np.full((48, 64, 3), int(5 * time_s) % 250, np.uint8)
 
 
-def _fly(recorder, marks, seconds=50.0, fps=10.0, drawn=lambda recorder: True):
+def _fly(recorder, marks, seconds=50.0, fps=10.0):
     """Show ``recorder`` a flight in which the events ``marks`` happen; the snapshots' paths."""
     paths = []
     for number in range(int(seconds * fps)):
         time_s = number / fps
-        recorder.add(time_s, _picture(time_s) if drawn(recorder) else None)
-        paths += [recorder.mark(event, time_s) for event in marks if event["time_s"] == time_s]
+        recorder.add(time_s, _picture(time_s))
+        paths += [recorder.mark(event, time_s, _picture(time_s)) for event in marks if event["time_s"] == time_s]
     recorder.close()
     return paths
 
@@ -84,31 +84,25 @@ def test_an_alarm_without_end_has_a_clip_with_one(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("*.json"))) == 1
 
 
-def test_no_more_pictures_are_asked_for_than_are_kept(tmp_path):
-    recorder, asked = Recorder(tmp_path, print), []
-    kept = recorder._kept
-    recorder._kept = SimpleNamespace(add=lambda time_s, jpeg: asked.append(time_s), pictures=list)
-    _fly(recorder, [], 5.0, 100.0, lambda recorder: recorder.due)
-    assert len(asked) == pytest.approx(5 * FRAMES_A_SECOND, abs=2) and isinstance(kept, Kept)
-    assert np.diff(asked).min() >= 1 / FRAMES_A_SECOND - 1e-6
+def test_no_more_pictures_are_kept_than_a_video_shows(tmp_path):
+    recorder = Recorder(tmp_path, print)
+    _fly(recorder, [], 5.0, 100.0)
+    times = [time_s for time_s, _ in recorder._kept.pictures()]
+    assert len(times) == pytest.approx(5 * FRAMES_A_SECOND, abs=2)
+    assert np.diff(times).min() >= 1 / FRAMES_A_SECOND - 1e-6
 
 
 def test_pictures_are_bounded_in_width_and_what_waits_in_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "WAITING_BYTES", 2000)
     recorder = Recorder(tmp_path, print)
     for number in range(30):
-        recorder.add(number / 10, np.random.default_rng(0).integers(0, 256, (30, 2600, 3), np.uint8))
-    path = recorder.mark(dict(RAISED, time_s=2.9), 2.9)
+        wide = np.random.default_rng(0).integers(0, 256, (30, 2600, 3), np.uint8)
+        recorder.add(number / 10, wide)
+    assert decoded(recorder._kept.pictures()[0][1]).shape[1] == 1280
+    path = recorder.mark(dict(RAISED, time_s=2.9), 2.9, wide)
     recorder.close()
-    assert cv2.imread(path).shape[1] == 1280
+    assert cv2.imread(path).shape[1] == 2600
     assert json.loads(next(tmp_path.glob("*.json")).read_text())["left_out"] == 30
-
-
-def test_before_the_first_picture_there_is_nothing_to_record(tmp_path):
-    recorder = Recorder(tmp_path, print)
-    assert recorder.mark(RAISED, 20.0) is None
-    recorder.close()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_refused_at_the_start(tmp_path, monkeypatch):
@@ -140,7 +134,7 @@ def test_a_folder_that_vanishes_is_told_and_the_stream_goes_on(tmp_path):
     recorder = Recorder(folder, said.append)
     recorder.add(19.9, _picture(19.9))
     folder.rmdir()
-    assert recorder.mark(RAISED, 20.0) is None
+    assert recorder.mark(RAISED, 20.0, _picture(20.0)) is None
     recorder.close()
     assert len(said) == 1 and said[0].startswith(f"the alarm is not recorded in {folder} (")
 

@@ -67,20 +67,16 @@ def test_pictures_are_wanted_for_recording_alone_and_the_event_names_the_snapsho
     assert not _watch([]).wants(0)
     marks, way = [], Way()
     recorder = SimpleNamespace(
-        due=True,
         add=lambda time_s, picture: marks.append((time_s, picture)),
-        mark=lambda event, time_s: marks.append(event["event"]) or "snap.jpg",
+        mark=lambda event, time_s, picture: marks.append((event["event"], picture)) or "snap.jpg",
         close=lambda: marks.append("closed"),
     )
     watch = _watch([way], lambda: recorder)
     assert watch.wants(0)
     for number in range(2):
         watch.write(_shown(number, "Fire", picture=number))
-    assert watch.wants(2)
-    recorder.due = False
-    assert not watch.wants(2)
     watch.close()
-    assert marks == [(0.0, 0), (0.1, 1), "raised", "closed"] and way.told[0]["snapshot"] == "snap.jpg"
+    assert marks == [(0.0, 0), (0.1, 1), ("raised", 1), "closed"] and way.told[0]["snapshot"] == "snap.jpg"
 
 
 def test_the_time_of_a_video_is_its_own_and_that_of_a_camera_begins_with_its_first_frame():
