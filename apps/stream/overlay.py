@@ -66,19 +66,20 @@ def _tint(picture, mask):
 
 
 def _frame(picture, box, factor):
-    """A rectangle around ``box``, with its text below; factor: of the picture beside the frame."""
+    """A rectangle around ``box``, with its text beside it; factor: of the picture beside the frame."""
     rows, columns = picture.shape[:2]
     left, top, wide, high = (factor * extent for extent in box[:4])
     thickness, scale = 1 + rows // 480, 0.5 * max(0.85, rows / 480.0)
     cv2.rectangle(picture, (left, top), (left + wide - 1, top + high - 1), (255, 255, 255), thickness)
     if box[4]:
         (long, tall), margin = cv2.getTextSize(box[4], FONT, scale, thickness)[0], 2 + thickness
-        # Inside where below there is no room; never beyond the picture's side.
-        across = max(0, min(left, columns - long - 2 * margin))
-        down = max(0, min(top + high, rows - tall - 2 * margin))
-        band = picture[down : down + tall + 2 * margin, across : across + long + 2 * margin]
+        long, tall = long + 2 * margin, tall + 2 * margin
+        across = max(0, min(left, columns - long))
+        # Below, else above, else inside.
+        down = top + high if top + high + tall <= rows else top - tall if top >= tall else max(0, rows - tall)
+        band = picture[down : down + tall, across : across + long]
         np.right_shift(band, 2, out=band)
-        at = across + margin, down + margin + tall
+        at = across + margin, down + tall - margin
         cv2.putText(picture, box[4], at, FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)
 
 
