@@ -10,7 +10,8 @@ from apps.stream.options import above_zero
 from apps.terminal import finish, say
 from edge_mpq.errors import DataError, UsageError
 
-COMPARE = "--compare"
+# Every engine runs so long before it is timed.
+WARM_S = 0.3
 
 
 def main(argv: list[str]) -> int:
@@ -21,7 +22,7 @@ def main(argv: list[str]) -> int:
         "against accuracy; or hold such runs against each other.",
     )
     parser.add_argument("bundles", metavar="DIR", nargs="*", help="bundles of one task, as edge-mpq quantize writes")
-    parser.add_argument("--data", metavar="D", help="data whose test pictures are answered")
+    parser.add_argument("--data", metavar="D", help="data whose test pictures are answered; loose ones have no labels")
     whole = above_zero(int)
     parser.add_argument("--threads", type=whole, nargs="+", default=[1], metavar="N", help="threads of an engine (1)")
     parser.add_argument("--batch", type=whole, nargs="+", default=[1], metavar="N", help="pictures in a call (1)")
@@ -36,9 +37,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--turns", type=whole, default=20, metavar="N", help="turns of each setting (20)")
     parser.add_argument("--backend", metavar="B", help="another backend than the target's, such as onnxruntime")
     parser.add_argument("--out", default="runs/tradeoff", metavar="DIR", help="where to write (runs/tradeoff)")
-    parser.add_argument(COMPARE, nargs="+", metavar="FILE", help="two or more tradeoff.json, in place of bundles")
+    parser.add_argument("--compare", nargs="+", metavar="FILE", help="two or more tradeoff.json, in place of bundles")
     arguments.add_json(parser)
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # bundles may stand behind the options too
     if (args.compare is None) == (not args.bundles):
         raise UsageError("neither bundles nor runs were given" if args.compare is None else "bundles and --compare",
                          "give bundles to measure, or --compare with two tradeoff.json")  # fmt: skip
@@ -55,6 +56,7 @@ def _measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
 
     from apps import tradeoff_plans, tradeoff_sweep
     from apps.data.opening import open_data
+    from apps.data.unlabelled import open_unlabelled
     from edge_mpq.records import tradeoff as records
     from edge_mpq.report import tradeoff as figures
     from edge_mpq.report import tradeoff_files
@@ -65,7 +67,7 @@ def _measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
         told = ", ".join("{} x {}".format(*size) for size in own)
         raise UsageError(f"the bundles are of several input sizes ({told})", "say which with --resolution")
     classes = found[0].bundle.classes
-    data = open_data(args.data, found[0].bundle.task)
+    data = open_unlabelled(args.data) or open_data(args.data, found[0].bundle.task)
     if classes and data.classes and data.classes != classes:
         raise DataError(
             f"{args.data} has classes {', '.join(data.classes[:5])}, the bundles {', '.join(classes[:5])}",
@@ -79,7 +81,7 @@ def _measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
         power_modes=args.power_mode,
         pictures=args.pictures,
         turns=args.turns,
-        warm_s=0.3,
+        warm_s=WARM_S,
         backend=args.backend,
         out=args.out,
     )

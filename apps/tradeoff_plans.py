@@ -123,12 +123,13 @@ def opened(one: Contender, backend: str | None, threads: int) -> Engine:
 
 
 def facts_of(one: Contender, engine: Engine, example: np.ndarray) -> PlanFacts:
-    """What the record tells of a plan; example: one input, on which its layers are timed."""
+    """What the record tells of a plan; example: one input [1, C, H, W], on which its layers are timed."""
     bundle, name = one.bundle, measure.VARIANTS[one.role]
     plan = plans.load(os.path.join(one.folder, bundle.files["plan"])) if "plan" in bundle.files else None
     size = os.path.getsize(one.onnx_path)
     (weight_mib, weight_bits), rows = known_of(one.role, before(one.folder).get(name), plan, size)
-    times = {item.layer: item.ms for item in engine.profile(example)} if rows else {}
+    batch = np.repeat(example, engine.inputs[0].shape[0] or 1, axis=0)
+    times = {item.layer: item.ms for item in engine.profile(batch)} if rows else {}
     got = engine.card.got if engine.card else {}
     return PlanFacts(
         name=one.name,

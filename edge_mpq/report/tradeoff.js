@@ -9,7 +9,7 @@ function tradeoff(figure) {
     low: Number(node.dataset.low), high: Number(node.dataset.high), shown: true,
   }));
   const byIndex = new Map(marks.map((mark) => [mark.index, mark]));
-  const rows = new Map(Array.from(document.querySelectorAll("table.points tbody tr")).map((row) => [Number(row.dataset.index), row]));
+  const rows = new Map(Array.from(document.querySelectorAll("table.all tbody tr")).map((row) => [Number(row.dataset.index), row]));
   const tips = Array.from(figure.querySelectorAll(".point-tip"));
   const hint = figure.querySelector(".hint");
   const boxes = Array.from(figure.querySelectorAll(".filters input[type=checkbox]"));
@@ -88,7 +88,7 @@ function tradeoff(figure) {
   function drawAxes() {
     const nodes = [];
     const places = (values) => Math.min(6, Math.max(0, ...values.slice(1).map((value, index) => Math.ceil(-Math.log10(value - values[index]) - 1e-9))));
-    const rows = ticks(y, 6), columns = ticks(x, Math.max(3, Math.floor(frame.wide / 130)));
+    const rows = ticks(y, 8), columns = ticks(x, Math.max(3, Math.floor(frame.wide / 130)));
     for (const tick of rows) {
       nodes.push(make("line", { x1: frame.left, x2: frame.right, y1: y.at(tick), y2: y.at(tick), class: "grid" }));
       nodes.push(write(frame.left - 8, y.at(tick) + 4, tick.toFixed(places(rows)), "tick", "end"));
@@ -122,6 +122,18 @@ function tradeoff(figure) {
     }
   }
 
+  // Up to each rate the accuracy that can be had with it, as far as it lies in the picture.
+  function steps(best) {
+    const [across, down] = [x, y].map((one) => (value) => one.at(Math.min(one.high, Math.max(one.low, value))).toFixed(1));
+    let before = x.low, above = y.high, path = "";
+    for (const mark of best) {
+      if (before > x.low && before <= x.high) path += `M${across(before)},${down(above)}V${down(mark.y)}`;
+      if (mark.y >= y.low && mark.y <= y.high && before <= x.high) path += `M${across(before)},${down(mark.y)}H${across(mark.x)}`;
+      [before, above] = [Math.max(x.low, mark.x), mark.y];
+    }
+    return path;
+  }
+
   function draw() {
     const off = new Map();
     boxes.filter((box) => !box.checked).forEach((box) => off.set(box.name, (off.get(box.name) || new Set()).add(box.value)));
@@ -144,7 +156,7 @@ function tradeoff(figure) {
       spread.setAttribute("x1", (x.at(Math.max(mark.low, x.low)) - place).toFixed(1));
       spread.setAttribute("x2", (x.at(Math.min(mark.high, x.high)) - place).toFixed(1));
     }
-    parts.front.setAttribute("points", best.filter(inside).map((mark) => `${x.at(mark.x).toFixed(1)},${y.at(mark.y).toFixed(1)}`).join(" "));
+    parts.front.setAttribute("d", steps(best));
     for (const line of parts.joins.children) {
       const [one, two] = [line.dataset.from, line.dataset.to].map((index) => byIndex.get(Number(index)));
       line.toggleAttribute("hidden", !(one.seen && two.seen));

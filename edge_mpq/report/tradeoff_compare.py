@@ -28,7 +28,7 @@ class Pair(NamedTuple):
     rate: float
     faster: int
     points: float
-    righter: int
+    righter: int | None
 
 
 class Comparison(NamedTuple):
@@ -86,13 +86,15 @@ def _pair(marks: Sequence[Mark], first: int, other: int, runs: Sequence[Tradeoff
     a, b = marks[first], marks[other]
     gap = b.share - a.share
     chance = (_variance(a, runs) + _variance(b, runs)) ** 0.5
+    mine, its = runs[a.run], runs[b.run]
+    alike = (mine.data, mine.pictures) == (its.data, its.pictures)
     return Pair(
         first,
         other,
         rate=b.point.fps / a.point.fps,
         faster=_beyond(*(tuple(1 / (ms / one.point.batch) for ms in _quartiles(one.point)) for one in (b, a))),
         points=100 * gap,
-        righter=0 if abs(gap) <= chance else 1 if gap > 0 else -1,
+        righter=None if not alike else 0 if abs(gap) <= chance else 1 if gap > 0 else -1,
     )
 
 
@@ -132,6 +134,8 @@ def claim(pair: Pair) -> str:
 
 def claim_of_accuracy(pair: Pair) -> str:
     """What may be said of the accuracies of a pair."""
+    if pair.righter is None:
+        return "other pictures"
     if pair.points == 0:
         return "equal"
     return {1: "better", -1: "worse", 0: "within chance"}[pair.righter]

@@ -72,7 +72,7 @@ def _pairs(result: Comparison, key: Key) -> Markup:
         element("caption", said),
         element("thead", element("tr", row)),
         element("tbody", [_pair(pair, result, key, several) for pair in result.pairs]),
-        style="sortable",
+        style="sortable points",
     )
 
 
@@ -82,7 +82,7 @@ def _pair(pair: Pair, result: Comparison, key: Key, several: bool) -> Markup:
     return element(
         "tr",
         element("th", plots.key(shape, style), a.plan.name, scope="row"),
-        element("td", tradeoff.setting(b.point, tradeoff.SETTINGS[:3])),
+        element("td", tradeoff.setting(b.point, key.settings) or tradeoff.setting(b.point)),
         element("td", result.sides[b.run].label) if several else None,
         _number(a.point.fps, Quantity(quantities.rate(a.point.fps).number)),
         _number(b.point.fps, Quantity(quantities.rate(b.point.fps).number)),

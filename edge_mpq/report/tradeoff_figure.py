@@ -6,11 +6,14 @@ import io
 from edge_mpq.records.tradeoff import Tradeoff
 from edge_mpq.report import tradeoff, tradeoff_picture
 from edge_mpq.report.scales import Box, place
+from edge_mpq.report.tradeoff import Mark
 
 # As the page's, in its light dress: series-0 to series-9 of tradeoff.css.
 COLOURS = ("#59636e", "#2a6fb8", "#d9822b", "#2f8f7f", "#8f5fa8", "#a93a2c", "#6d8a1f", "#c45a9a", "#1f8fb0", "#8a6d3b")
 SHAPES = ("o", "s", "^", "D")
 INCHES, DPI = (8.6, 5.2), 150
+# Width of a letter of 8 points, at most about.
+LETTER = 4.6
 
 
 def can_draw() -> bool:
@@ -32,7 +35,9 @@ def draw(run: Tradeoff) -> dict[str, bytes]:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     front = sorted((mark for mark in marks if mark.front), key=lambda mark: mark.point.fps)
-    axes.plot([m.point.fps for m in front], [100 * m.share for m in front], color="#c3c9d0", linewidth=1.5, zorder=1)
+    rates, shares = [mark.point.fps for mark in front], [100 * mark.share for mark in front]
+    # Up to each rate the accuracy that can be had with it.
+    axes.step([0, *rates], [shares[0], *shares], color="#c3c9d0", linewidth=1.5, zorder=1)
     for mark in marks:
         style, shape = key.style(mark)
         colour = COLOURS[int(style.split()[0].rpartition("-")[2])]
@@ -43,6 +48,7 @@ def draw(run: Tradeoff) -> dict[str, bytes]:
                   markerfacecolor="white" if "hollow" in style else colour, markeredgewidth=1.5)  # fmt: skip
     title = tradeoff.TITLES[tradeoff.metric([run])]
     axes.set(xlabel="pictures a second (FPS)", ylabel=f"{title} (%)", title=run.title)
+    axes.title.set(fontsize=11, fontweight="bold")
     axes.xaxis.set_major_formatter("{x:,g}")
     axes.set_xlim(left=0)
     axes.margins(y=0.12)
@@ -70,19 +76,24 @@ def draw(run: Tradeoff) -> dict[str, bytes]:
 
 
 def _name(axes, marks, front, key) -> None:
-    """Write the names of the front beside its marks, off other marks and names; in pixels, y downwards."""
+    """Write the names of the front beside its marks, off other marks and names; in points, y downwards."""
+    from matplotlib import patheffects
+
+    pixels = DPI / 72
     box = axes.get_window_extent()
-    frame = Box(box.x0, -box.y1, box.x1, -box.y0)
+    frame = Box(box.x0 / pixels, -box.y1 / pixels, box.x1 / pixels, -box.y0 / pixels)
 
-    def at(mark):
+    def at(mark: Mark) -> tuple[float, float]:
         x, y = axes.transData.transform((mark.point.fps, 100 * mark.share))
-        return x, -y
+        return float(x / pixels), float(-y / pixels)
 
-    scale = DPI / 72
     names = [tradeoff_picture.label(mark, key) for mark in front]
-    sizes = [(len(name) * 4.4 * scale, 10 * scale) for name in names]
+    sizes = [(len(name) * LETTER, 10.0) for name in names]
     for name, label in zip(names, place([at(m) for m in front], sizes, frame, [at(m) for m in marks]), strict=True):
-        x = {"start": label.box.left, "end": label.box.right, "middle": (label.box.left + label.box.right) / 2}
-        where = axes.transData.inverted().transform((x[label.anchor], -(label.box.top + label.box.bottom) / 2))
-        sides = {"start": "left", "end": "right", "middle": "center"}
-        axes.text(*where, name, fontsize=8, ha=sides[label.anchor], va="center", zorder=4)
+        left, right = label.box.left, label.box.right
+        x, side = {"start": (left, "left"), "end": (right, "right"), "middle": ((left + right) / 2, "center")}[
+            label.anchor
+        ]
+        where = x * pixels, -(label.box.top + label.box.bottom) / 2 * pixels
+        text = axes.text(*axes.transData.inverted().transform(where), name, fontsize=8, ha=side, va="center", zorder=4)
+        text.set_path_effects([patheffects.withStroke(linewidth=2.5, foreground="white")])

@@ -27,6 +27,13 @@ def located(path: str | Path) -> Path:
     return path / NAME if path.is_dir() else path
 
 
+def is_one(path: str | Path) -> bool:
+    """Whether ``path`` names a tradeoff: by its kind, or as a folder that holds one and no report."""
+    if Path(path).is_dir() and files.located(path).exists():
+        return False
+    return document.kind_of(located(path)) == records.KIND
+
+
 def sides(paths: Sequence[str]) -> list[Side]:
     """The runs at ``paths`` under short names that differ; RecordError where one is missing or torn."""
     found = [located(path) for path in paths]

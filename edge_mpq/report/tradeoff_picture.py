@@ -32,6 +32,11 @@ class Key(NamedTuple):
     shape: str
     fill: str
 
+    @property
+    def settings(self) -> list[str]:
+        """Those of ``tradeoff.SETTINGS`` in which marks differ."""
+        return [name for name in tradeoff.SETTINGS if name in self.fields]
+
     def value(self, mark: Mark, name: str) -> str:
         """What a mark has of ``plan``, ``run`` or a setting."""
         if name == "run":
@@ -75,12 +80,11 @@ def picture(marks: Sequence[Mark], runs: Sequence[Tradeoff], key: Key, joins: Se
     y = Axis(low, high, _FRAME.bottom, _FRAME.top)
     places = [(x.at(mark.point.fps), y.at(100 * mark.share)) for mark in marks]
     order = sorted(range(len(marks)), key=lambda index: (marks[index].point.fps, index))
-    front = " ".join("{:.1f},{:.1f}".format(*places[index]) for index in order if marks[index].front)
     drawing = element(
         "svg",
         element("g", plots.axes(_FRAME, x, y, "pictures a second (FPS)", f"{title} (%)"), class_="axes"),
         element("g", [_join(places, pair) for pair in joins], class_="joins"),
-        element("polyline", points=front, class_="front"),
+        element("path", d=_steps([places[index] for index in order if marks[index].front]), class_="front"),
         element("g", [_mark(marks, index, places[index], x, key, runs) for index in order], class_="marks"),
         element("g", class_="labels", aria_hidden="true"),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
@@ -185,6 +189,15 @@ def anchor(mark: Mark, runs: Sequence[Tradeoff]) -> str:
     return f"plan-{mark.run}-{runs[mark.run].plans.index(mark.plan)}"
 
 
+def _steps(front: Sequence[tuple[float, float]]) -> str:
+    """The front as a path, slowest first: up to each rate the accuracy that can be had with it."""
+    x, said = _FRAME.left, ""
+    for right, y in front:
+        said += f"{'L' if said else 'M'}{x:.1f},{y:.1f}L{right:.1f},{y:.1f}"
+        x = right
+    return said
+
+
 def _join(places: Sequence[tuple[float, float]], pair: tuple[int, int]) -> Markup:
     (x1, y1), (x2, y2) = (places[index] for index in pair)
     ends = {"x1": f"{x1:.1f}", "y1": f"{y1:.1f}", "x2": f"{x2:.1f}", "y2": f"{y2:.1f}"}
@@ -193,8 +206,8 @@ def _join(places: Sequence[tuple[float, float]], pair: tuple[int, int]) -> Marku
 
 def label(mark: Mark, key: Key) -> str:
     """A short name of a mark: its plan, and what differs of its setting."""
-    settings = [name for name in key.fields if name in tradeoff.SETTINGS]
-    return ", ".join(part for part in (mark.plan.name, tradeoff.setting(mark.point, settings)) if part)
+    told = (mark.plan.name, tradeoff.setting(mark.point, key.settings), key.runs[mark.run])
+    return ", ".join(part for part in told if part)
 
 
 def spoken(mark: Mark, key: Key, runs: Sequence[Tradeoff]) -> str:

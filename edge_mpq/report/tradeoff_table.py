@@ -75,7 +75,7 @@ def draw(marks: Sequence[Mark], runs: Sequence[Tradeoff], key: Key) -> Markup:
         element("caption", _caption(marks, key)),
         element("thead", element("tr", heads)),
         element("tbody", rows),
-        style="sortable points",
+        style="sortable points all",
     )
 
 
