@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from apps.stream import decode, power
-from apps.stream.loop import STAGES
+from apps.stream.showing import STAGES
 from apps.stream.sinks import Sink, narrowed
 from apps.stream.timing import Meter, Rate, Rolling
 
@@ -58,13 +58,13 @@ class Live(Sink):
         self._classes = [str(label) for label in bundle.classes]
         self.watched, self.threshold, self._shift = first_of_note(self._classes), 0.5, None
         self._changed = threading.Condition()
-        self._wanted, self._seen, self._wished_s = False, None, None
+        self._wanted, self._seen = False, None
         self._encoding = threading.Lock()
         self._jpeg = 0, b""
         self._last_s, self._told_s, self._told = None, None, {}
         self._rails, self._board = power.of_board(power.rails()), (None, None, None)
 
-    # What the loop's thread calls.
+    # What the loop calls: turns in its own thread, frames in the outlet's.
 
     def turn(self):
         """(Engine, shift of decode.decode) for the next frame; raises as Switch.turn does."""
@@ -91,22 +91,15 @@ class Live(Sink):
         return self.switch.asked != self.switch.role
 
     def wants(self, number):
-        now = self._clock()
-        # From wish to wish: a picture is drawn somewhat later, while frames go on.
-        due = self._wished_s is None or now - self._wished_s >= 1 / PICTURES_A_SECOND
-        if self._wanted and due:
-            self._wished_s = now
-            return True
-        return False
+        due = self._seen is None or self._clock() - self._seen.time_s >= 1 / PICTURES_A_SECOND
+        return self._wanted and due
 
     def write(self, shown):
         now = self._last_s = self._clock()
         self._recent.add(shown.ms)
         if not self._classes:
             self._classes = ["class {}".format(index) for index in range(len(shown.answer.scores))]
-        # Half of the time: one that was wished for in time may be drawn a little early.
-        due = self._seen is None or now - self._seen.time_s >= 0.5 / PICTURES_A_SECOND
-        if shown.picture is not None and self._wanted and due:
+        if shown.picture is not None and self.wants(shown.number):
             with self._changed:
                 number = self._seen.number + 1 if self._seen else 1
                 self._seen, self._wanted = Seen(number, now, shown.picture, self._answer(shown)), False

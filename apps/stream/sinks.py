@@ -44,8 +44,8 @@ class Shown(NamedTuple):
 class Sink(object):
     """One way out.  ``write`` gives a reason to end the run, or None.
 
-    Its methods are called by one thread at a time, but not always by the same.  HERE: it has
-    to be the one that made the sink.  ROUNDS: of several sources it takes not each frame, but what was
+    ``wants`` and ``write`` are called by one thread, which is another than the one that made the sink.
+    HERE: it has to be that one.  ROUNDS: of several sources it takes not each frame, but what was
     answered together, with one picture of all; ``number`` then counts those.
     """
 

@@ -135,6 +135,8 @@ def test_figures_are_those_of_the_engine_that_answers(engines):
     kept: list[Shown] = []
 
     class Asking(Sink):
+        HERE = True
+
         def write(self, shown):
             kept.append(shown)
             if shown.number == 3:

@@ -1,4 +1,4 @@
-"""The outlet: order, who waits for whom, and how errors and the end come out.  Gates, not times."""
+"""The outlet: order, who waits for whom, and how errors and the end come out."""
 
 import threading
 
@@ -7,20 +7,16 @@ import pytest
 
 from apps.stream import loop
 from apps.stream.capture import Capture
-from apps.stream.decode import Answer
-from apps.stream.outlet import DEPTH, Outlet, Round
+from apps.stream.outlet import DEPTH, Outlet
 from apps.stream.readers import Whole
-from apps.stream.sinks import Shown, Sink
-from apps.stream.timing import Meter
+from apps.stream.sinks import Sink
 from edge_mpq.engines import replay
 from edge_mpq.errors import EngineError
-from tests.stream.scripted import SIZE, Clock, ListSource, bundle, picture
-
-FIRE = Answer("fire", 0.9, np.array([0.1, 0.9]))
+from tests.stream.scripted import SIZE, ListSource, bundle, picture
 
 
 class Slow(Sink):
-    """Draws every frame of ``drawn``, and is stuck in each write until the gate is open."""
+    """Wants pictures of the frames in ``drawn``, and is stuck in each write until the gate is open."""
 
     def __init__(self, drawn=range(1000), here=False):
         self.HERE, self._drawn = here, drawn
@@ -38,59 +34,65 @@ class Slow(Sink):
         self.pictures.append(shown.picture is not None)
 
 
-def _round(number, wanted):
-    meter = Meter(loop.STAGES)
-    shown = Shown(number, number, 0.0, FIRE, 1.0)
-    return Round(number, [shown], [picture()], wanted, "", [meter], [meter], [""])
+def test_the_caller_goes_on_until_as_many_wait_as_may():
+    gate, entered, shown = threading.Event(), threading.Event(), []
 
+    def show(one):
+        entered.set()
+        assert gate.wait(20)
+        shown.append((one, threading.current_thread()))
 
-def _put(outlet, number):
-    outlet.put(_round(number, outlet.wants(number, 1, number)))
-
-
-def test_the_engine_goes_on_while_a_picture_is_written_until_as_many_wait_as_may():
-    sink = Slow()
-    with Outlet([sink], ["scripted"], Clock()) as outlet:
+    with Outlet(show) as outlet:
         for number in range(1 + DEPTH):
-            _put(outlet, number)
-            assert sink.entered.wait(20), "the first is being written, others wait"
-        blocked = threading.Thread(target=_put, args=(outlet, 1 + DEPTH))
+            outlet.put(number)
+            assert entered.wait(20), "the first is being shown, others wait"
+        blocked = threading.Thread(target=outlet.put, args=(1 + DEPTH,))
         blocked.start()
         blocked.join(0.05)
-        assert blocked.is_alive() and sink.numbers == []
-        sink.gate.set()
+        assert blocked.is_alive() and shown == []
+        gate.set()
         blocked.join(20)
         outlet.finish()
-    assert sink.numbers == list(range(2 + DEPTH)) and all(sink.pictures)
-    assert threading.main_thread() not in sink.threads
+        assert [one for one, _ in shown] == list(range(2 + DEPTH))
+    assert threading.main_thread() not in [thread for _, thread in shown]
 
 
-def test_what_is_not_drawn_is_written_at_once_unless_others_wait_before_it():
-    sink = Slow(drawn=(1,))
-    sink.gate.set()
-    with Outlet([sink], ["scripted"], Clock()) as outlet:
-        _put(outlet, 0)
-        assert sink.threads == [threading.main_thread()]
-        sink.gate.clear()
-        _put(outlet, 1)
-        for number in (2, 3):
-            _put(outlet, number)
-        assert sink.numbers == [0], "2 and 3 wait for the picture of 1"
-        sink.gate.set()
-        outlet.finish()
-        _put(outlet, 4)
-    assert sink.numbers == [0, 1, 2, 3, 4] and sink.pictures == [False, True, False, False, False]
-    assert sink.threads[4] is threading.main_thread()
+def test_leaving_waits_for_the_rest():
+    shown: list = []
+    with Outlet(shown.append) as outlet:
+        for number in range(50):
+            outlet.put(number)
+    assert shown == list(range(50))
 
 
-def test_a_window_keeps_to_the_thread_that_made_it():
-    window, other = Slow(here=True), Slow()
-    window.gate.set()
-    other.gate.set()
-    with Outlet([window, other], ["scripted"], Clock()) as outlet:
-        for number in range(3):
-            _put(outlet, number)
-    assert set(window.threads + other.threads) == {threading.main_thread()}
+def test_an_error_is_raised_once_for_each_who_asks_and_nothing_is_shown_after_it():
+    shown: list = []
+
+    def show(one):
+        if one == 1:
+            raise OSError("no space left")
+        shown.append(one)
+
+    with Outlet(show) as outlet:
+        with pytest.raises(OSError, match="no space left"):
+            for number in range(50):
+                outlet.put(number)
+        with pytest.raises(OSError, match="no space left"):
+            outlet.finish()
+    assert shown == [0]
+
+
+def test_a_window_keeps_to_the_thread_that_made_it(tmp_path):
+    replay.record(tmp_path / "model.npz", [[0.0, 3.0]], (None, 3, SIZE, SIZE))
+    for here in (True, False):
+        window, other = Slow(here=here), Slow()
+        window.gate.set()
+        other.gate.set()
+        with replay.open(tmp_path / "model.npz") as engine, Capture(ListSource([picture()] * 3)) as capture:
+            loop.run(capture, engine, Whole(bundle()), [window, other])
+        assert window.numbers == other.numbers == [0, 1, 2]
+        threads = set(window.threads + other.threads)
+        assert len(threads) == 1 and (threads == {threading.main_thread()}) is here
 
 
 class Failing(Slow):
@@ -139,8 +141,7 @@ def test_all_that_was_answered_is_written_when_the_keyboard_ends_a_run(tmp_path)
 def test_an_engine_that_fails_leaves_nothing_unwritten_that_was_answered(tmp_path):
     replay.record(tmp_path / "nan.npz", [[0.0, 3.0], [3.0, 0.0], [np.nan, 0.0]], (None, 3, SIZE, SIZE))
     sink = Slow()
-    opens = threading.Timer(0.05, sink.gate.set)
-    opens.start()
+    threading.Timer(0.05, sink.gate.set).start()
     with (
         replay.open(tmp_path / "nan.npz") as engine,
         Capture(ListSource([picture()] * 9)) as capture,
@@ -162,18 +163,4 @@ def test_a_sink_that_ends_the_run_in_the_thread_ends_it(tmp_path):
     with replay.open(tmp_path / "model.npz") as engine, Capture(ListSource([picture()] * 5000)) as capture:
         stream = loop.run(capture, engine, Whole(bundle()), [sink])
     assert stream.ended == "enough"
-    # Frames that were answered meanwhile are written too, all of them.
-    assert sink.numbers == list(range(stream.frames)) and 6 <= stream.frames <= 6 + DEPTH + 2
-
-
-def test_drawing_and_writing_are_timed_in_the_thread():
-    sink = Slow()
-    sink.gate.set()
-    made = _round(0, True)
-    with Outlet([sink], ["scripted"], Clock(0.5)) as outlet:
-        outlet.put(made)
-        outlet.finish()
-    assert {name: made.meters[0].stages[name].percentile(50) for name in ("draw", "write")} == {
-        "draw": 500.0,
-        "write": 500.0,
-    }
+    assert sink.numbers == list(range(6)) and stream.frames == 6, "nothing after it"

@@ -101,7 +101,7 @@ def test_an_engine_that_does_not_open_is_told_and_the_other_goes_on(folder, came
     (folder / "int8.npz.json").unlink()
     with served(folder, camera) as page:
         page.post("/engine", role="int8")
-        figures = page.until(lambda told: told["engines"][1]["fault"])
+        figures = page.until(lambda told: told["engines"][1]["fault"] and told.get("frames"))
         assert "no engine-card" in figures["engines"][1]["fault"]
         assert figures["engine"] == figures["asked"] == "model" and figures["opening"] is None
         seen = figures["frames"]
