@@ -4,11 +4,12 @@
     python -m benchmarks.stream BUNDLE --role fp32 [--video V.mp4] [--turns 20] [--seconds 1] [--pin]
 
 ``bare``: the engine alone, on one prepared frame again and again.  ``loop``: the test scene (640 x
-480), every frame in order, to no sink; ``newest``: the newest frame only, as of a camera too fast;
+480), every frame in order, to no sink; ``newest``: the newest frame only, of a camera of 1.5 times the engine's rate;
 ``jsonl``: with a line of JSON a frame; ``report``: with a report's sample pictures; ``overlay``: with
 a video of every picture; ``video``: from the file V instead of the scene.  ``streams_N``: N scenes on
-the engine, frames of all of them.  A turn's ratio is against the ``bare`` of the same turn; median and
-quartiles of the turns are told, and the median ms of the stages of the last.
+the engine, frames of all of them.  ``ratio``: frames a second against the ``bare`` of the same turn, [lower
+quartile, median, upper quartile] of the turns.  ``of_medians``: the same of the median time from call to
+call of the engine, which other programs on the machine disturb less.  ``stages_ms``: medians of the last turn.
 
 --pin: the engine's thread keeps to one core and all others to another.  An idle machine's scheduler
 does so by itself; on one that other programs keep busy, it may set a thread behind the engine's.
@@ -31,7 +32,7 @@ from apps.stream import loop, sinks
 from apps.stream.again import Again
 from apps.stream.capture import Capture
 from apps.stream.engine_from_bundle import ROLES, open_engine
-from apps.stream.frames import Source, Synthetic
+from apps.stream.frames import Paced, Source, Synthetic
 from apps.stream.readers import Whole
 from apps.stream.several import Several
 from apps.stream.sources import open_source
@@ -56,6 +57,23 @@ def make(folder: Path, name: str, size: int) -> None:
     (folder / "fp32.onnx").write_bytes(onnx_from_torch.onnx_from_graph(traced, 17).SerializeToString())
     recipe = inputs.to_json(inputs.Recipe(size, size))
     bundles.seal(folder, bundles.Bundle(name, "cpu-x86-vnni", "classify", recipe, [], {"fp32": "fp32.onnx"}))
+
+
+class Timed(Engine):
+    """An engine that notes when it is called."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.card, self.inputs, self.outputs, self._engine = engine.card, engine.inputs, engine.outputs, engine
+        self.times: list[float] = []
+
+    def infer(self, batch):
+        self.times.append(time.perf_counter())
+        return self._engine.infer(batch)
+
+    def period_ms(self, pictures: int = 1) -> float:
+        """Median time from call to call, for each of ``pictures`` a call; the times are forgotten."""
+        times, self.times = self.times, []
+        return 1e3 * statistics.median(late - soon for soon, late in zip(times, times[1:], strict=False)) / pictures
 
 
 class Pinned(sinks.Sink):
@@ -91,7 +109,7 @@ def bare(engine: Engine, reader: Whole, seconds: float) -> float:
     return frames / (time.perf_counter() - begun)
 
 
-def ways(video: str | None) -> dict[str, Any]:
+def ways(video: str | None, fps: float) -> dict[str, Any]:
     """name -> (sources, newest, folder -> sinks)."""
 
     def none(folder: str) -> list[sinks.Sink]:
@@ -99,7 +117,7 @@ def ways(video: str | None) -> dict[str, Any]:
 
     found: dict[str, Any] = {
         "loop": (lambda: [Synthetic()], False, none),
-        "newest": (lambda: [Synthetic()], True, none),
+        "newest": (lambda: [Paced(Synthetic(), 1.5 * fps)], None, none),
         "jsonl": (lambda: [Synthetic()], False, lambda folder: [sinks.JsonLines(folder + "/out.jsonl")]),
         "report": (lambda: [Synthetic()], False, lambda folder: [sinks.Sampler()]),
         "overlay": (lambda: [Synthetic()], False, lambda folder: [sinks.VideoFile(folder + "/out.avi", 25, False)]),
@@ -124,7 +142,7 @@ def whole(engine: Engine, reader: Any, way: Any, seconds: float, first: list[sin
 
 
 def main() -> None:
-    """Print one JSON object."""
+    """Print a line a way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--make", action="store_true", help="write the bundle first, of --model")
@@ -149,30 +167,33 @@ def main() -> None:
         os.sched_setaffinity(0, {own})
         reader = Pinned(plain, other)
         first = [reader]
-    table = {name: way for name, way in ways(args.video).items() if not args.only or name in args.only}
+    with open_engine(args.bundle, record, args.role) as opened:
+        rate = bare(opened, plain, 1.0)
+    table = {name: way for name, way in ways(args.video, rate).items() if not args.only or name in args.only}
     ratios: dict[str, list[float]] = {name: [] for name in table}
+    medians: dict[str, list[float]] = {name: [] for name in table}
     stages: dict[str, dict[str, float]] = {}
     alone: list[float] = []
-    with open_engine(args.bundle, record, args.role) as engine:
+    with open_engine(args.bundle, record, args.role) as opened:
+        engine = Timed(opened)
         for turn in range(args.turns):
             alone.append(bare(engine, plain, args.seconds))
+            bare_ms = engine.period_ms()
             names = list(table)
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 stream = whole(engine, reader, table[name], args.seconds, first)
                 ratios[name].append(stream.fps / alone[-1])
+                medians[name].append(bare_ms / engine.period_ms(max(1, len(stream.parts))))
                 stages[name] = {stage: round(ms, 3) for stage, ms in stream.stages_p50_ms.items()}
-    told: dict[str, Any] = {
-        "bare_fps": round(statistics.median(alone), 1),
-        "bare_ms": round(1e3 / statistics.median(alone), 3),
-    }
-    for name, values in ratios.items():
-        low, middle, high = statistics.quantiles(values, n=4)
-        told[name] = {
-            "ratio": round(middle, 3),
-            "quartiles": [round(low, 3), round(high, 3)],
-            "stages_ms": stages[name],
-        }
-    return print(json.dumps(told, indent=1))
+    told: dict[str, Any] = {"bare_fps": round(statistics.median(alone), 1)}
+    for name in table:
+        told[name] = {"ratio": spread(ratios[name]), "of_medians": spread(medians[name]), "stages_ms": stages[name]}
+    return print("\n".join(f"{name}: {json.dumps(value)}" for name, value in told.items()))
+
+
+def spread(values: list[float]) -> list[float]:
+    """[lower quartile, median, upper quartile]."""
+    return [round(value, 3) for value in statistics.quantiles(values, n=4)]
 
 
 if __name__ == "__main__":
