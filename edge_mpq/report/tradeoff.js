@@ -200,6 +200,11 @@ function tradeoff(figure) {
       if (!state.dragged && (event.pointerType !== "touch" || state.told)) opened(mark.node.dataset.opens);
     });
   });
+  // A mark that lies under another is found from its row.
+  rows.forEach((row, index) => {
+    row.addEventListener("mouseenter", () => { tell(byIndex.get(index)); });
+    row.addEventListener("mouseleave", () => tell(null));
+  });
   document.querySelectorAll("table.points a[href^='#plan-']").forEach((link) => {
     link.addEventListener("click", (event) => { event.preventDefault(); opened(link.hash.slice(1)); });
   });
