@@ -7,6 +7,7 @@ WGS 84 ellipsoid at the camera, which over a few kilometres is exact to centimet
 
 import math
 
+import cv2
 import numpy as np
 
 AXIS_M, ECCENTRICITY_2 = 6378137.0, 6.69437999014e-3  # of WGS 84
@@ -38,11 +39,11 @@ class Ground(object):
         return self._moved(self._height * ahead / down, self._height * right / down)
 
     def area_m2(self, mask):
-        """The ground in m2 under the pixels of ``mask`` [rows, columns] that are not 0.
+        """The ground in m2 under the pixels of ``mask``, uint8 [rows, columns], that are 255 and not 0.
 
         None where one of their rows is no ground.
         """
-        count = np.count_nonzero(mask, axis=1)
+        count = cv2.reduce(mask, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() // 255
         seen = np.flatnonzero(count)
         up = (self._rows / 2.0 - (seen + 0.5)) * self._pixel
         down = self._cos - up * self._sin

@@ -53,7 +53,7 @@ class Outbox(object):
         self._thread.join(CLOSE_S)
         with self._changed:
             if self._waiting:
-                self._say("{} alarms to {} were not delivered".format(len(self._waiting), self._name))
+                self._say("alarms to {} that were not delivered: {}".format(self._name, len(self._waiting)))
             # What the thread is still at is no longer of interest to anyone.
             self._waiting.clear()
             self._say = lambda line: None

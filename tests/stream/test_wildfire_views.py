@@ -72,3 +72,15 @@ def test_the_classifier_frames_the_tile_that_burns_and_no_other():
     assert (seen.facts["lat"], seen.facts["lon"]) == pytest.approx(GROUND.point(350, 50), abs=1e-6)
     quiet = wildfire_classify.look(FRAME, Answer("background", 0.8, np.array([0.8, 0.2]), None, tile), PLACED)
     assert quiet == View({"lat": 46.0, "lon": 7.0}, [])
+
+
+def test_in_a_large_frame_spots_are_where_they_are_to_a_few_pixels():
+    rows, columns = 2160, 3480
+    mask, parts = np.zeros((rows, columns), np.uint8), [(100, 200, 90, 60), (3400, 2100, 80, 60), (1500, 7, 40, 40)]
+    for left, top, wide, high in parts:
+        mask[top : top + high, left : left + wide] = 255
+    found = wildfire_segment.spots(mask)
+    assert [pixels for _, pixels, _ in found] == pytest.approx([5400, 4800, 1600], rel=0.05)
+    for (box, _, centre), (left, top, wide, high) in zip(found, parts, strict=True):
+        assert box == pytest.approx((left, top, wide, high), abs=6)
+        assert centre == pytest.approx((left + wide / 2, top + high / 2), abs=3)
