@@ -31,7 +31,7 @@ class Again(Source):
         self._inner = opened()
         self.name, self.live, self.fps = self._inner.name, self._inner.live, self._inner.fps
         self.stalled_after_s = self._inner.stalled_after_s
-        self._lost_s, self._anew = 0.0, False
+        self._lost_s, self._anew, self._reads = 0.0, False, 0
 
     def read(self):
         while not self.stopping.is_set():
@@ -41,6 +41,7 @@ class Again(Source):
                 if self.lost and is_whole(frame):
                     self._say("{} is back after {:.0f} s".format(self.name, self._clock() - self._lost_s))
                     self.lost = ""
+                self._reads += 1
                 return frame
             if inner is not None and not self._anew:
                 if inner.vanished:
@@ -48,6 +49,8 @@ class Again(Source):
                 elif not self._replay:
                     self.ended = inner.ended
                     return None
+                else:
+                    self.length = self.length or self._reads
             if self.lost and self._given_up():
                 self.ended, self.vanished = self.lost, True
                 return None

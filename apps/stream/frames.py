@@ -27,10 +27,11 @@ class Source(object):
 
     stalled_after_s: how long a read may take before the source counts as gone; None for ever.
     lost: why it gives no frames at present, where it may come back.  losses: how often it was lost.
+    length: frames from start to end, of what was through once and plays again; else 0.
     """
 
     name, live, fps = "", False, 0.0
-    lost, losses = "", 0
+    lost, losses, length = "", 0, 0
     stalled_after_s: Optional[float] = None
     ended, vanished = "", False
 

@@ -4,7 +4,7 @@
 class Moments(object):
     """Frame or Shown -> seconds in its source.  sources: as many as there are streams.
 
-    A video has its own time, however fast it is played: a frame's number over the rate.  Of a
+    A video has its own time, however fast and often it is played: a frame's number over the rate.  Of a
     camera, and where no rate is known, it is the time since the first frame.  One Moments
     is for Frames or for Shown, whose ``time_s`` begin apart.
     """
@@ -15,6 +15,6 @@ class Moments(object):
     def __call__(self, seen):
         stream = seen.stream or 0
         source = self._sources[stream]
-        if not source.live and source.fps:
-            return seen.position / float(source.fps)
+        if source.fps and (source.length or not source.live):
+            return (seen.position % source.length if source.length else seen.position) / float(source.fps)
         return seen.time_s - self._first_s.setdefault(stream, seen.time_s)

@@ -6,14 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from apps.stream.again import Again
 from apps.stream.alarm import Condition, When
 from apps.stream.decode import Answer
 from apps.stream.moments import Moments
 from apps.stream.sinks import Shown
 from apps.stream.views.base import View
 from apps.stream.watch import Watch
+from tests.stream.scripted import ListSource, picture
 
-SOURCE = SimpleNamespace(name="scripted", live=False, fps=10.0)
+SOURCE = SimpleNamespace(name="scripted", live=False, fps=10.0, length=0)
 
 
 class Way:
@@ -80,9 +82,24 @@ def test_pictures_are_wanted_for_recording_alone_and_the_event_names_the_snapsho
 
 
 def test_the_time_of_a_video_is_its_own_and_that_of_a_camera_begins_with_its_first_frame():
-    camera = SimpleNamespace(live=True, fps=30.0)
-    moments = Moments([SOURCE, camera, SimpleNamespace(live=False, fps=0.0)])
+    camera = SimpleNamespace(live=True, fps=30.0, length=0)
+    moments = Moments([SOURCE, camera, SimpleNamespace(live=False, fps=0.0, length=0)])
     assert [moments(_shown(number, "", 0, time_s=99 * number)) for number in (0, 7)] == [0.0, 0.7]
     for stream in (1, 2):
         seen = [moments(_shown(number, "", stream, time_s=time_s)) for number, time_s in ((4, 100.5), (9, 103.0))]
         assert seen == pytest.approx([0.0, 2.5])
+
+
+def test_the_time_of_a_video_that_plays_again_begins_again():
+    def opened():
+        source = ListSource([picture()] * 3)
+        source.fps = 10.0
+        return source
+
+    source = Again(opened)
+    moments = Moments([source])
+    times = []
+    for position in range(8):
+        assert source.read() is not None
+        times.append(moments(_shown(position, "")))
+    assert times == [0.0, 0.1, 0.2] * 2 + [0.0, 0.1]
