@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from apps.stream import readers
+from apps.stream.calls import Calls
 from apps.stream.outlet import Outlet
 from apps.stream.showing import STAGES as STAGES  # of this module too, for its callers
 from apps.stream.showing import Round, Showing
@@ -53,7 +53,7 @@ def run(capture, engine, reader, sinks, clock=time.perf_counter, frames=None, se
 
 def _go_on(capture, engine, showing, outlet, clock, frames, seconds, live):
     """Answer frames until there is a reason to stop; the reason."""
-    number, start, shift, meter, named = 0, clock(), None, None, ""
+    number, start, calls, shift, meter, named = 0, clock(), Calls(), None, None, ""
     while showing.ended is None:
         if live is not None:
             if live.changes:
@@ -73,7 +73,7 @@ def _go_on(capture, engine, showing, outlet, clock, frames, seconds, live):
         if frames is not None:
             taken = taken[: frames - number]
         batches = [frame.batch for frame in taken]
-        outputs = readers.infer(engine, batches[0] if len(batches) == 1 else np.concatenate(batches))
+        outputs = calls.infer(engine, batches[0] if len(batches) == 1 else np.concatenate(batches))
         outlet.put(Round(taken, outputs, engine, shift, (free, came, clock()), meter, named))
         number += len(taken)
     return showing.ended

@@ -28,10 +28,10 @@ class Whole(object):
         return decode.decode(engine, outputs, self._bundle, self._recipe, shape if mask else None, shift)
 
 
-def infer(engine, batch):
-    """The outputs for ``batch`` [N, ...]: AT_ONCE a call where the engine's batch is free, else one after another."""
+def infer(engine, batch, at_once=AT_ONCE):
+    """The outputs for ``batch`` [N, ...]: at most ``at_once`` a call where the batch is free, else one after another."""
     free = engine.inputs[0].shape[0]
-    step = AT_ONCE if free is None else len(batch) if free == len(batch) else 1
+    step = at_once if free is None else len(batch) if free == len(batch) else 1
     if len(batch) <= step:
         return engine.infer(batch)
     answers = [engine.infer(batch[at : at + step]) for at in range(0, len(batch), step)]
