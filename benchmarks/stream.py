@@ -9,7 +9,8 @@
 a video of every picture; ``video``: from the file V instead of the scene.  ``streams_N``: N scenes on
 the engine, frames of all of them.  ``ratio``: frames a second against the ``bare`` of the same turn, [lower
 quartile, median, upper quartile] of the turns.  ``of_medians``: the same of the median time from call to
-call of the engine, which other programs on the machine disturb less.  ``stages_ms``: medians of the last turn.
+call of the engine, of each picture of a call: other programs disturb it less.  ``stages_ms``: medians of
+the last turn.
 
 --pin: the engine's thread keeps to one core and all others to another.  An idle machine's scheduler
 does so by itself; on one that other programs keep busy, it may set a thread behind the engine's.
@@ -64,16 +65,17 @@ class Timed(Engine):
 
     def __init__(self, engine: Engine) -> None:
         self.card, self.inputs, self.outputs, self._engine = engine.card, engine.inputs, engine.outputs, engine
-        self.times: list[float] = []
+        self.calls: list[tuple[float, int]] = []
 
     def infer(self, batch):
-        self.times.append(time.perf_counter())
+        self.calls.append((time.perf_counter(), len(batch)))
         return self._engine.infer(batch)
 
-    def period_ms(self, pictures: int = 1) -> float:
-        """Median time from call to call, for each of ``pictures`` a call; the times are forgotten."""
-        times, self.times = self.times, []
-        return 1e3 * statistics.median(late - soon for soon, late in zip(times, times[1:], strict=False)) / pictures
+    def picture_ms(self) -> float:
+        """Median time from call to call, for each picture of a call; the times are forgotten."""
+        calls, self.calls = self.calls, []
+        pairs = zip(calls, calls[1:], strict=False)
+        return 1e3 * statistics.median((late - soon) / count for (soon, count), (late, _) in pairs)
 
 
 class Pinned(sinks.Sink):
@@ -178,12 +180,12 @@ def main() -> None:
         engine = Timed(opened)
         for turn in range(args.turns):
             alone.append(bare(engine, plain, args.seconds))
-            bare_ms = engine.period_ms()
+            bare_ms = engine.picture_ms()
             names = list(table)
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 stream = whole(engine, reader, table[name], args.seconds, first)
                 ratios[name].append(stream.fps / alone[-1])
-                medians[name].append(bare_ms / engine.period_ms(max(1, len(stream.parts))))
+                medians[name].append(bare_ms / engine.picture_ms())
                 stages[name] = {stage: round(ms, 3) for stage, ms in stream.stages_p50_ms.items()}
     told: dict[str, Any] = {"bare_fps": round(statistics.median(alone), 1)}
     for name in table:

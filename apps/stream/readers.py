@@ -29,7 +29,7 @@ class Whole(object):
 
 
 def infer(engine, batch, at_once=AT_ONCE):
-    """The outputs for ``batch`` [N, ...]: at most ``at_once`` a call where the batch is free, else one after another."""
+    """The outputs for ``batch`` [N, ...]: at most ``at_once`` a call where it is free, else one after another."""
     free = engine.inputs[0].shape[0]
     step = at_once if free is None else len(batch) if free == len(batch) else 1
     if len(batch) <= step:
