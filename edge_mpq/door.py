@@ -19,7 +19,7 @@ def get(package, name):
     if "." in name:
         try:
             return importlib.import_module(name)
-        except ImportError as error:
+        except (ImportError, TypeError) as error:  # TypeError: a name that begins with a dot
             what = "cannot import {} {!r} ({})".format(family, name, error)
             raise UsageError(what, "is it on PYTHONPATH?") from error
     # A family leaves out of its own names what its methods share.

@@ -32,7 +32,7 @@ def add(parser):
         help="what is told beside the label: {}, or a dotted name (by the task)".format(", ".join(views.names())),
     )  # fmt: skip
     group.add_argument(
-        "--tiles", nargs="?", type=between(int, 8, 16384), const=0, metavar="SIDE",
+        "--tiles", nargs="?", type=between(int, 8, 4096), const=0, metavar="SIDE",
         help="read large frames in overlapping tiles, SIDE pixels wide (as wide as the model's input)",
     )  # fmt: skip
     group.add_argument("--flight-log", metavar="FILE", help="where the camera was, as CSV or lines of JSON")
@@ -55,14 +55,14 @@ def made(args, bundle, sources, say):
         ("alarm_when", "alarm"), ("alarm_to", "alarm"), ("record", "alarm"),
         ("flight_log", "field_of_view"), ("field_of_view", "flight_log"),
     ):  # fmt: skip
-        if getattr(args, option) and not getattr(args, needs):
+        if getattr(args, option) not in (None, []) and getattr(args, needs) is None:
             names = ["--" + name.replace("_", "-") for name in (option, needs)]
             raise UsageError("{} is of no use without {}".format(*names), "give both, or neither")
     watched = first_of_note(bundle.classes)
     scene = Scene(list(bundle.classes), watched, _ground(args, sources))
     view = views.bound(args.view, bundle.task, scene)
     reader = Whole(bundle) if args.tiles is None else Tiles(bundle, args.tiles or None, watched)
-    return Watching(reader, view, [_watch(args, bundle, sources, view, say)] if args.alarm else [])
+    return Watching(reader, view, [] if args.alarm is None else [_watch(args, bundle, sources, view, say)])
 
 
 def facts(args, watching):
@@ -86,7 +86,7 @@ def without_secrets(args, word):
 
 def _ground(args, sources):
     """What Scene.ground is to be."""
-    if not args.flight_log:
+    if args.flight_log is None:
         return lambda frame: None
     if len(sources) > 1:
         raise UsageError("--flight-log is of one flight, and there are several sources", "run one for each")
@@ -105,7 +105,7 @@ def _ground(args, sources):
 def _watch(args, bundle, sources, view, say):
     alarm.check(args.alarm, bundle.classes, view.FACTS)
     recorder = None
-    if args.record:
+    if args.record is not None:
         recording.check(args.record)
         recorder = functools.partial(recording.Recorder, args.record, say)
     ways = [alarm_to.opened(where, say) for where in args.alarm_to or ["stdout"]]

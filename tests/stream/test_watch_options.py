@@ -104,6 +104,10 @@ def test_secrets_of_an_address_stay_out_of_report_and_terminal(folder, video, tm
     "words, said",
     [
         (["--view", "crystal_ball"], "there is no 'crystal_ball' in views; choose one of .*wildfire_segment"),
+        (["--view", ""], "there is no '' in views"),
+        (["--view", ".."], "cannot import views '..'"),
+        (["--alarm", "fire", "--record", ""], "--record cannot write to  "),
+        (["--flight-log", "", "--field-of-view", "90"], "there is no flight log "),
         (["--view", "no.such"], "cannot import views 'no.such'"),
         (["--view", "wildfire_classify"], "is not for a bundle that is to segment; choose plain, wildfire_segment"),
         (["--alarm", "smoke"], "waits for the class 'smoke'; the bundle has no fire, fire"),
@@ -128,7 +132,7 @@ def test_nonsense_is_refused_before_an_engine_is_built(folder, words, said, monk
         _run(folder, "--source", "synthetic", "--frames", 1, *words)
 
 
-@pytest.mark.parametrize("words", [["--tiles", "7"], ["--tiles", "wide"], ["--field-of-view", "180"]])
+@pytest.mark.parametrize("words", [["--tiles", "7"], ["--tiles", "wide"], ["--tiles", "5000"], ["--field-of-view", "180"]])
 def test_numbers_out_of_range_end_with_usage(folder, words, capsys):
     with pytest.raises(SystemExit) as end:
         _run(folder, "--source", "synthetic", *words)

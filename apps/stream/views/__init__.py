@@ -37,7 +37,7 @@ def bound(name, task, scene):
 
     Raises UsageError where it is not for ``task``.
     """
-    name = name or "wildfire_" + task
+    name = "wildfire_" + task if name is None else name
     module = get(name)
     if task not in module.TASKS:
         fit = [other for other in names() if task in get(other).TASKS]
