@@ -132,7 +132,9 @@ def test_nonsense_is_refused_before_an_engine_is_built(folder, words, said, monk
         _run(folder, "--source", "synthetic", "--frames", 1, *words)
 
 
-@pytest.mark.parametrize("words", [["--tiles", "7"], ["--tiles", "wide"], ["--tiles", "5000"], ["--field-of-view", "180"]])
+@pytest.mark.parametrize(
+    "words", [["--tiles", "7"], ["--tiles", "wide"], ["--tiles", "5000"], ["--field-of-view", "180"]]
+)
 def test_numbers_out_of_range_end_with_usage(folder, words, capsys):
     with pytest.raises(SystemExit) as end:
         _run(folder, "--source", "synthetic", *words)
