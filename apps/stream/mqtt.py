@@ -45,7 +45,7 @@ class Mqtt(object):
             client.tls_set()
         client.will_set(self._topic + "/state", GONE, qos=1, retain=True)
         client.reconnect_delay_set(1, LONGEST_WAIT_S)
-        client.max_queued_messages_set(WAITING)
+        client.max_queued_messages_set(2 * WAITING)  # an alarm and its state
         client.on_connect, client.on_disconnect = self._connected, self._lost
         client.on_connect_fail = self._lost
         client.on_publish = lambda client, _, number, *__: self._arrived.append(number)

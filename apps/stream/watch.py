@@ -10,12 +10,13 @@ class Watch(Sink):
     """Watches the answers of one run.
 
     condition, when: as in alarm.py.  ways: where events go (alarm_to.py).  recorder: makes the
-    Recorder of a source, or None.  about: what every event says of the run.  seconds: Shown ->
+    Recorder of a source, or None.  title: of the bundle.  names: of the sources.  seconds: Shown ->
     time in its source.  clock: seconds since 1970.  Of several sources each has an alarm of its own.
     """
 
-    def __init__(self, condition, when, ways, about, seconds, recorder=None, clock=time.time):
-        self._condition, self._when, self._ways, self._about = condition, when, ways, dict(about)
+    def __init__(self, condition, when, ways, title, names, seconds, recorder=None, clock=time.time):
+        self._condition, self._when, self._ways = condition, when, ways
+        self._title, self._names = title, list(names)
         self._seconds, self._new_recorder, self._clock = seconds, recorder, clock
         self._alarms, self._recorders = {}, {}
         self.raised = 0
@@ -52,8 +53,9 @@ class Watch(Sink):
         now = self._clock()
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         event = dict(
-            self._about,
             event=change,
+            title=self._title,
+            source=self._names[shown.stream or 0],
             time="{}.{:03d}Z".format(moment, int(1000 * (now % 1))),
             time_s=round(time_s, 3),
             frame=shown.position,

@@ -109,5 +109,5 @@ def _watch(args, bundle, sources, view, say):
         recording.check(args.record)
         recorder = functools.partial(recording.Recorder, args.record, say)
     ways = [alarm_to.opened(where, say) for where in args.alarm_to or ["stdout"]]
-    about = {"title": bundle.title, "source": ", ".join(source.name for source in sources)}
-    return Watch(args.alarm, args.alarm_when or alarm.USUAL, ways, about, Moments(sources), recorder)
+    names, when = [source.name for source in sources], args.alarm_when or alarm.USUAL
+    return Watch(args.alarm, when, ways, bundle.title, names, Moments(sources), recorder)

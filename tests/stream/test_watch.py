@@ -37,7 +37,9 @@ def _shown(number, label, stream=None, picture=None, time_s=None):
 
 def _watch(ways, recorder=None, sources=(SOURCE,)):
     when = When(2, 3, 0)
-    return Watch(Condition("Fire"), when, ways, {"title": "test"}, Moments(sources), recorder, lambda: 1784635200.25)
+    return Watch(
+        Condition("Fire"), when, ways, "test", ["scripted", "second"], Moments(sources), recorder, lambda: 1784635200.25
+    )
 
 
 def test_an_event_says_when_where_and_what():
@@ -49,8 +51,8 @@ def test_an_event_says_when_where_and_what():
     assert ways[0].told == ways[1].told and ways[0].closed and ways[1].closed
     raised, lowered = ways[0].told
     assert raised == {
-        "title": "test", "event": "raised", "time": "2026-07-21T12:00:00.250Z", "time_s": 0.2, "frame": 2,
-        "label": "Fire", "confidence": 0.9877, "facts": {"hot_spots": 2, "lat": 46.5},
+        "title": "test", "source": "scripted", "event": "raised", "time": "2026-07-21T12:00:00.250Z",
+        "time_s": 0.2, "frame": 2, "label": "Fire", "confidence": 0.9877, "facts": {"hot_spots": 2, "lat": 46.5},
         "boxes": [[1, 2, 3, 4, "here"]], "snapshot": None,
     }  # fmt: skip
     assert (lowered["event"], lowered["frame"], lowered["label"]) == ("lowered", 6, "No_Fire")
@@ -62,7 +64,8 @@ def test_every_source_has_an_alarm_of_its_own():
     for number in range(6):
         watch.write(_shown(number, "Fire", 0))
         watch.write(_shown(number, "No_Fire" if number % 2 else "Fire", 1))
-    assert [(event["stream"], event["frame"]) for event in way.told] == [(0, 1), (1, 2)]
+    told = [(event["stream"], event["source"], event["frame"]) for event in way.told]
+    assert told == [(0, "scripted", 1), (1, "second", 2)]
 
 
 def test_pictures_are_wanted_for_recording_alone_and_the_event_names_the_snapshot():
