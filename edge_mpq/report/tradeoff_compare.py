@@ -1,7 +1,7 @@
 """Two or more tradeoffs of one task held against each other: which points pair, and what may be claimed of them.
 
 The first run is the one that the others differ from.  Runs are not timed in the same turns:
-what is claimed of them is a difference beyond the quartiles of both.
+what is claimed of them is a difference beyond the spread of both.
 """
 
 import collections
@@ -19,8 +19,9 @@ from edge_mpq.report.tradeoff_files import Side
 class Pair(NamedTuple):
     """One plan at one setting in the first run and in another: indices into the marks of both.
 
-    rate: the other's FPS by the first's.  faster: 1, -1, or 0 where the quartiles overlap.  points: the other's
-    accuracy less the first's, in percent points.  righter: 1, -1, or 0 where as many pictures may differ so by chance.
+    rate: the other's FPS by the first's.  faster: 1, -1, or 0 where that is within the spread of both.  points: the
+    other's accuracy less the first's, in percent points.  righter: 1, -1, or 0 where as many pictures may differ so
+    by chance; None where the pictures are others.
     """
 
     first: int
@@ -92,7 +93,7 @@ def _pair(marks: Sequence[Mark], first: int, other: int, runs: Sequence[Tradeoff
         first,
         other,
         rate=b.point.fps / a.point.fps,
-        faster=_beyond(*(tuple(1 / (ms / one.point.batch) for ms in _quartiles(one.point)) for one in (b, a))),
+        faster=_faster(b.point, a.point),
         points=100 * gap,
         righter=None if not alike else 0 if abs(gap) <= chance else 1 if gap > 0 else -1,
     )
@@ -102,13 +103,14 @@ def _variance(mark: Mark, runs: Sequence[Tradeoff]) -> float:
     return tradeoff.error(mark.share, runs[mark.run].pictures) ** 2
 
 
-def _quartiles(point: Point) -> tuple[float, float]:
-    return point.p50_high_ms, point.p50_low_ms
+def _faster(mine: Point, its: Point) -> int:
+    """1, -1, or 0 where the rates differ by no more than the ranges between the quartiles of both together.
 
-
-def _beyond(mine: tuple[float, ...], its: tuple[float, ...]) -> int:
-    """1 where all of the range ``mine`` is above ``its``, -1 where below, else 0."""
-    return 1 if mine[0] > its[1] else -1 if mine[1] < its[0] else 0
+    Quartiles that merely lie apart would not do: two runs of one program an hour apart, on a machine with
+    other work, differ by more than that (docs/tradeoff.md).
+    """
+    spread = sum(1e3 * one.batch * (1 / one.p50_low_ms - 1 / one.p50_high_ms) for one in (mine, its))
+    return 0 if abs(mine.fps - its.fps) <= spread else 1 if mine.fps > its.fps else -1
 
 
 def _notes(sides: Sequence[Side], marks: Sequence[Mark], pairs: Sequence[Pair]) -> list[str]:

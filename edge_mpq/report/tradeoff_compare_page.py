@@ -65,7 +65,7 @@ def _pairs(result: Comparison, key: Key) -> Markup:
         element("th", head, scope="col", data_sort=kind, class_="number" if kind == "number" else None)
         for head, kind in heads
     ]
-    said = "Speed is claimed where the quartiles of both rates lie apart, accuracy where so many pictures tell it. "
+    said = "Speed is claimed beyond the ranges between the quartiles of both together, accuracy beyond chance. "
     said += f"By {base}: how many times as fast as it, in turns within the run, which load on the machine moves less."
     return table(
         "Ratios of the same plan at the same setting",

@@ -168,7 +168,7 @@ def _mark(
         "g",
         element("line", y1=0, y2=0, class_="spread", **ends),
         plots.drawn(plots.Point(0, 0, "", style=style, shape=shape), 0, 0),
-        class_="mark",
+        class_=f"mark {series(key.plans.index(mark.plan.name))}",
         transform="translate({:.1f} {:.1f})".format(*where),
         role="button",
         tabindex="0",

@@ -90,7 +90,7 @@ def test_the_table_as_csv_holds_every_point_and_its_plan():
 
 def test_no_point_is_hidden_and_each_tells_itself_to_a_reader_of_screens():
     page = Page(tradeoff_page.render(made()))
-    marks = [held for _, held in page.tags if held.get("class") == "mark"]
+    marks = [held for _, held in page.tags if held.get("class", "").startswith("mark ")]
     assert len(marks) == 12 and all(held["role"] == "button" and "tabindex" in held for held in marks)
     assert any(
         re.match(r"fp32, 2 threads, batch 1, .*: top-1 accuracy 87.78 %;.*rate", held["aria-label"]) for held in marks
@@ -156,8 +156,8 @@ def compared(other: records.Tradeoff) -> tradeoff_compare.Comparison:
 
 
 def test_runs_pair_by_plan_and_setting_and_claim_only_what_lies_beyond_their_spread():
-    # int8 is a fifth faster, mixed within its quartiles, fp32 a fifth slower.
-    by = {"fp32": 0.8, "int8": 1.2, "mixed": 1.04}
+    # Quartiles of 5 % either side: 20 % of difference and less may be the machine's.
+    by = {"fp32": 0.7, "int8": 1.4, "mixed": 1.15}
     points = [point(one.plan, one.threads, one.batch, one.fps * by[one.plan]) for one in made().points]
     points = [one._replace(top1=0.8) if one.plan == "mixed" else one for one in points]
     result = compared(made(points=points))
