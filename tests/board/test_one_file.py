@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_mpq.records import report as reports
+from edge_mpq.records import tradeoff as tradeoffs
 from tests.attacks.packing import packed
 from tests.stream.page_of import Page
 
@@ -123,3 +124,5 @@ def test_run_and_bench(run, tmp_path: Path) -> None:
     report = reports.load(tmp_path / "report.json")
     assert [made.name for made in report.variants] == ["fp32", "mixed"]
     assert report.machine["python"].startswith("3.6.")
+    run("tradeoff", "--backend", "replay", "--turns", "1", "--warm", "0", "--batch", "1", "2")
+    assert len(tradeoffs.load(tmp_path / "tradeoff.json").points) == 4
