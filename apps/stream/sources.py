@@ -51,7 +51,7 @@ def _open(spec):
     if spec.lower().endswith(PICTURES):
         return Pictures(spec, [spec])
     mend = "it is no video OpenCV reads, or was cut short"
-    return cameras.video(spec) or Video(spec, cv2.VideoCapture(spec), False, mend)
+    return cameras.video(spec) or Video(spec, _file(spec), False, mend)
 
 
 def _camera(index):
@@ -77,13 +77,24 @@ def _pipeline(spec):
     return Video(shown(spec), cv2.VideoCapture(spec, cv2.CAP_GSTREAMER), live, "try it with gst-launch-1.0")
 
 
+def _threads():
+    """What tells FFmpeg to decode in as many threads as OpenCV may take; it takes all cores, the engine's too."""
+    return [cv2.CAP_PROP_N_THREADS, cv2.getNumThreads()] if hasattr(cv2, "CAP_PROP_N_THREADS") else []
+
+
+def _file(path):
+    device = cv2.VideoCapture(path, cv2.CAP_FFMPEG, _threads()) if _threads() else cv2.VideoCapture(path)
+    # What FFmpeg does not open another reader may.
+    return device if device.isOpened() else cv2.VideoCapture(path)
+
+
 def _stream(address):
     # What stands behind # is for apps/stream/pipelines.py, no server is sent it.
     address = address.partition("#")[0]
     # OpenCV below 4.5.4 cannot be told.
     if hasattr(cv2, "CAP_PROP_OPEN_TIMEOUT_MSEC"):
         names = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
-        limits = [part for name in names for part in (name, ANSWER_WITHIN_MS)]
+        limits = [part for name in names for part in (name, ANSWER_WITHIN_MS)] + _threads()
         return cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
     return cv2.VideoCapture(address)
 

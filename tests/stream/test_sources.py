@@ -1,5 +1,6 @@
 """Sources: what opens, what is refused and how, and how each one ends."""
 
+import contextlib
 import struct
 
 import cv2
@@ -159,6 +160,19 @@ def test_synthetic_moves_flickers_and_repeats():
 @pytest.mark.parametrize(("columns", "rows"), [(1, 1), (7, 300), (64, 64), (1921, 33)])
 def test_the_test_scene_has_any_size(columns, rows):
     assert testcard.Scene(columns, rows).picture(3).shape == (rows, columns, 3)
+
+
+def test_a_file_is_decoded_in_as_many_threads_as_opencv_may_take(tmp_path):
+    if not hasattr(cv2, "CAP_PROP_N_THREADS"):
+        pytest.skip("this OpenCV cannot be told")
+    path, before = write_video(tmp_path / "in.avi", codec="mp4v"), cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(1)
+        with contextlib.closing(open_source(str(path))) as source:
+            assert source._device.get(cv2.CAP_PROP_N_THREADS) == 1
+            assert len(_all(source)) == 12
+    finally:
+        cv2.setNumThreads(before)
 
 
 class Device:
