@@ -147,11 +147,19 @@ def _sinks(args, opened, bundle):
 
 
 def _summary(stream):
+    lines = ["{} frames in {:.1f} s ({})".format(stream.frames, stream.seconds, stream.ended)]
+    lines += ["  " + _counts(part, part["source"]) for part in stream.parts]
+    lines[0] += ": " + _counts(stream._asdict())
     stages = ", ".join("{} {:.2f}".format(name, ms) for name, ms in stream.stages_p50_ms.items())
-    return "{} frames in {:.1f} s ({}): {:.1f} FPS, p50 {:.2f} ms, p99 {:.2f} ms, {} dropped, {} torn\n{} ms".format(
-        stream.frames, stream.seconds, stream.ended, stream.fps, stream.p50_ms, stream.p99_ms,
-        stream.dropped, stream.torn, stages,
-    )  # fmt: skip
+    return "\n".join(lines + [stages + " ms"])
+
+
+def _counts(told, source=""):
+    """The figures of a stream, or of one ``source`` of several, in words."""
+    lost = ", lost {} times".format(told["losses"]) if told["losses"] else ""
+    return "{}{:.1f} FPS, p50 {:.2f} ms, p99 {:.2f} ms, {} dropped, {} torn{}".format(
+        source and source + ": ", told["fps"], told["p50_ms"], told["p99_ms"], told["dropped"], told["torn"], lost
+    )
 
 
 def _report(args, argv, bundle, card, stream, power, pictures, chosen=()):
