@@ -41,6 +41,7 @@ def answer(verbs, stages):
     stages()
     os.environ["_ARGCOMPLETE"] = "2"  # where the verb's own words begin
     argparse.ArgumentParser.parse_args = _ask  # type: ignore[method-assign]
+    argparse.ArgumentParser.parse_intermixed_args = _ask  # type: ignore[method-assign]
     return importlib.import_module(verbs[complete[1]][0]).main(complete[2:])
 
 

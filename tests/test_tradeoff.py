@@ -17,14 +17,19 @@ from edge_mpq.engines import inputs
 from edge_mpq.records import bundle as bundles
 from edge_mpq.records import tradeoff as records
 from tests.attacks.packing import write_folder
-from tests.test_whole_path import place, quantize  # noqa: F401  a fixture
+from tests.test_whole_path import place  # noqa: F401  a fixture
 
 
 @pytest.fixture(scope="module")
 def second(place: Path) -> Path:  # noqa: F811
-    """Another bundle of the same model, under a wider budget."""
-    assert main(quantize(place, place / "wide", "--budget", "size<=7bits")) == 0
-    return place / "wide"
+    """Another bundle of the same model, whose mixed plan alone is another file."""
+    folder = place / "wide"
+    shutil.copytree(place / "bundle", folder)
+    graph = onnx.load(folder / "model.onnx")
+    graph.doc_string = "another"
+    onnx.save(graph, folder / "model.onnx")
+    bundles.seal(folder, bundles.open_folder(place / "bundle"))
+    return folder
 
 
 def words(place: Path, out: Path, *more: str) -> list[str]:  # noqa: F811
