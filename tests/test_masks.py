@@ -1,4 +1,4 @@
-"""Pictures with masks: maps as labels, and the mean IoU that quantize and bench tell of segmenters."""
+"""Pictures with masks: maps as labels, and the mean IoU that quantize, bench and tradeoff tell of segmenters."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps import measure
+from apps import measure, peak_memory
 from apps.data import Pictures
 from apps.data.batches import batches
 from apps.data.masks import Maps, Masked, fitted, truth_of
@@ -68,7 +68,7 @@ def test_accuracy_is_of_classes_or_of_maps_of_any_size() -> None:
 
 
 def test_quantize_and_bench_tell_the_mean_iou_where_masks_are_at_hand(
-    flame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, masked = str(tmp_path / "bundle"), str(flame / "Segmentation")
     model = ["--model", "tests.wildfire.small:segmenter", "--size", "32", "--calibration", "8"]
@@ -84,3 +84,12 @@ def test_quantize_and_bench_tell_the_mean_iou_where_masks_are_at_hand(
         {name: row["mean_iou"] for name, row in benched.items()}
     )
     assert "Mean IoU of mixed" in said.err and "Top-1" not in said.err
+    monkeypatch.setattr(peak_memory, "of_engine", lambda *_: peak_memory.Memory(50.0, 60.0))  # a process each
+    swept = ["tradeoff", out, "--data", str(flame), "--resolution", "32", "48", "--turns", "1", "--json"]
+    assert main([*swept, "--out", str(tmp_path / "sweep")]) == 0
+    points = {(one["plan"], one["width"]): one for one in json.loads(capsys.readouterr().out)["points"]}
+    assert len(points) == 6 and all(one["top1"] is None and 0 < one["mean_iou"] < 1 for one in points.values())
+    assert {name: points[name, 32]["mean_iou"] for name in found} == pytest.approx(
+        {name: row["mean_iou"] for name, row in benched.items()}
+    )
+    assert "mean IoU (%)" in (tmp_path / "sweep" / "tradeoff.html").read_text()
