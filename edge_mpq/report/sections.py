@@ -148,7 +148,7 @@ def _breakdown(stages: Mapping[str, float]) -> Markup | None:
         element(
             "span",
             element("span", element("span", stage)),
-            class_=f"stage-{index % 6}",
+            class_=f"stage-{index % 7}",
             style=f"flex-grow:{1000 * value / total:.3f}",
         )
         for index, (stage, value) in enumerate(stages.items())
@@ -156,7 +156,7 @@ def _breakdown(stages: Mapping[str, float]) -> Markup | None:
     keys = [
         element(
             "li",
-            element("i", class_=f"swatch stage-{index % 6}"),
+            element("i", class_=f"swatch stage-{index % 7}"),
             element("b", stage),
             " ",
             quantity(quantities.ms(value)),
