@@ -96,7 +96,8 @@ class Faulty(Source):
     def read(self):
         state = self._state()
         # A broken cable gives spoilt frames as fast as they are asked for.
-        self._due = max(self._due + 1 / self._schedule.fps / (10 if "spoilt" in state else 1), time.monotonic() - 1)
+        hurry = 10 if state == IN_TURNS[0] else 1
+        self._due = max(self._due + 1 / self._schedule.fps / hurry, time.monotonic() - 1)
         self.stopping.wait(max(0.0, self._due - time.monotonic()))
         self._index += 1
         if state == "gone":
