@@ -53,7 +53,7 @@ def spots(burns):
     _, _, boxes, centres = cv2.connectedComponentsWithStats(burns, connectivity=8)
     pixels = boxes[:, cv2.CC_STAT_AREA] * (across * down)
     found = []
-    for number in np.argsort(-pixels[1:], kind="stable") + 1:
+    for number in np.argsort(-pixels[1:], kind="mergesort") + 1:  # stable, and known to NumPy 1.13
         if pixels[number] >= LEAST * rows * columns:
             left, top, wide, high = (int(side) for side in boxes[number, : cv2.CC_STAT_AREA])
             right, bottom = int(np.ceil((left + wide) * across)), int(np.ceil((top + high) * down))
