@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from apps import compare_recipes, terminal
-from edge_mpq.report import comparison, comparison_page, comparison_text, files
+from edge_mpq.errors import UsageError
+from edge_mpq.report import comparison, comparison_page, comparison_text, files, tradeoff_files
 
 
 def main(argv: list[str]) -> int:
@@ -29,6 +30,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="one line of results on stdout")
     options = parser.parse_args(argv)
 
+    told = [path for path in [options.first, *options.others] if tradeoff_files.is_one(path)]
+    if told:
+        raise UsageError(f"{told[0]} is a tradeoff, not a report", "compare such with edge-mpq tradeoff --compare")
     sources = [files.located(path) for path in [options.first, *options.others]]
     labels = comparison.labels([str(source.absolute()) for source in sources])
     sides = [comparison.Side(label, files.read(source)) for label, source in zip(labels, sources, strict=True)]

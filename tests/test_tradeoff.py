@@ -237,7 +237,8 @@ def test_runs_are_compared_and_none_is_overwritten(place, tmp_path, counted, cap
     assert {(pair["speed"], pair["accuracy"]) for pair in said["pairs"]} == {("within the spread", "equal")}
     record = tmp_path / "a" / "tradeoff.json"
     assert main(["report", str(record), "--out", str(record)]) == 2 and records.load(record).points
-    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2  # reports are another matter
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
+    assert "is a tradeoff, not a report; compare such with edge-mpq tradeoff --compare" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "a")]) == 0
     (tmp_path / "b" / "tradeoff.json").write_text("{")
     assert main(both) == 2

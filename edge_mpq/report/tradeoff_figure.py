@@ -9,7 +9,7 @@ from edge_mpq.report.scales import Box, place
 from edge_mpq.report.tradeoff import Mark
 
 # As the page's, in its light dress: series-0 to series-9 of tradeoff.css.
-COLOURS = ("#59636e", "#2a6fb8", "#d9822b", "#2f8f7f", "#8f5fa8", "#a93a2c", "#6d8a1f", "#c45a9a", "#1f8fb0", "#8a6d3b")
+COLOURS = ("#59636e", "#2a6fb8", "#cc7722", "#176b4f", "#5f2a7d", "#a93a2c", "#6d8a1f", "#c45a9a", "#1f8fb0", "#8a6d3b")
 SHAPES = ("o", "s", "^", "D")
 INCHES, DPI = (8.6, 5.2), 150
 # Width of a letter of 8 points, at most about.

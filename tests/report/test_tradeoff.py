@@ -6,6 +6,7 @@ import io
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from edge_mpq.report import (
 from edge_mpq.report.tradeoff_files import Side
 from tests.report.reading import Page
 from tests.report.test_page import EVIL
+from tests.report.test_style import SIGHTS, THEMES, contrast, lab, linear
 from tests.report.tradeoffs import SHARES, point
 from tests.report.tradeoffs import tradeoff as made
 
@@ -127,9 +129,28 @@ def test_hostile_names_are_text():
     assert Page(tradeoff_compare_page.render(result)).count("script") == 1
 
 
-def test_the_colours_of_page_and_picture_are_the_same():
+def colours(theme: int) -> dict[str, str]:
+    """Number of a series -> its colour in the light (0) or dark (1) dress."""
     css = tradeoff_files.Path(tradeoff_page.__file__).with_name("tradeoff.css").read_text()
-    light = dict(re.findall(r"--series-(\d): (#[0-9a-f]{6})", css.split("@media")[0]))
+    return dict(re.findall(r"--series-(\d): (#[0-9a-f]{6})", css.split("@media")[theme]))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_colour_stands_out_from_the_paper(theme):
+    for number, colour in colours(["light", "dark"].index(theme)).items():
+        assert contrast(colour, THEMES[theme]["paper"]) >= 3, (number, theme)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_the_first_plans_are_told_apart(theme, sight):
+    seen = [lab(SIGHTS[sight] @ linear(colour)) for colour in colours(["light", "dark"].index(theme)).values()][:5]
+    for index, one in enumerate(seen):
+        assert all(np.linalg.norm(one - other) >= 12 for other in seen[:index]), (theme, sight, index)
+
+
+def test_the_colours_of_page_and_picture_are_the_same():
+    light = colours(0)
     assert tuple(light[str(index)] for index in range(10)) == tradeoff_figure.COLOURS
 
 
