@@ -1,20 +1,27 @@
 """Several streams on one engine: what is answered together, what each is told of, and that none ends the others."""
 
+import contextlib
 import json
+import threading
 
 import numpy as np
 import pytest
 
-from apps.stream import loop, run
+from apps.stream import access, loop, run, web
+from apps.stream.again import Again
 from apps.stream.capture import Capture
+from apps.stream.engine_from_bundle import open_engine
 from apps.stream.mosaic import HIGH, WIDE, Mosaic
 from apps.stream.readers import Whole
 from apps.stream.several import Several
 from apps.stream.sinks import Sink
+from apps.stream.switch import Switch
 from edge_mpq.engines import replay
 from edge_mpq.engines.base import Engine, TensorSpec
 from edge_mpq.errors import SourceError
+from edge_mpq.records import bundle as bundle_record
 from edge_mpq.records import report as report_record
+from tests.stream.page_of import Page, pictures, pixels, write_engines, write_pictures
 from tests.stream.scripted import SIZE, GatedSource, ListSource, bundle, picture, write_bundle, write_video
 
 
@@ -180,3 +187,32 @@ def test_an_engine_of_recorded_answers_takes_them_in_one_call(tmp_path):
     with replay.open(tmp_path / "model.npz") as engine:
         _run([ListSource([picture()] * 2) for _ in range(2)], engine, [kept])
     assert [shown.answer.label for shown in kept.shown] == ["no fire", "fire"] * 2
+
+
+def test_a_page_shows_all_side_by_side(tmp_path):
+    record, said, stop = bundle_record.open_folder(write_engines(tmp_path / "bundle")), [], threading.Event()
+    folder = write_pictures(tmp_path / "pictures")
+
+    class Stop(Sink):
+        def write(self, shown):
+            return "the test is over" if stop.is_set() else None
+
+    with contextlib.ExitStack() as stack:
+        several = stack.enter_context(Several([Again(pictures(folder)) for _ in range(2)]))
+        opened = Switch(
+            lambda role, tell: open_engine(tmp_path / "bundle", record, role, "replay", 1, tell), record, "int8"
+        )
+        switch = stack.enter_context(opened)
+        live = stack.enter_context(web.served(access.parse("127.0.0.1:0"), record, switch, several, said.append))
+        words = (several, switch.turn(), Whole(record), [live, Stop()])
+        thread = threading.Thread(target=loop.run, args=words, kwargs={"live": live}, daemon=True)
+        thread.start()
+        page = Page(said[0].partition(": ")[2])
+        assert pixels(page.get("/frame.jpg").body).shape == (HIGH // 2, WIDE, 3)
+        figures = page.until(lambda told: told.get("frames", 0) > 10)
+        assert figures["source"] == f"{folder}, {folder}" and figures["lost"] == "" and figures["label"] == "fire"
+        page.post("/engine", role="model")
+        assert page.until(lambda told: told["engine"] == "model" and told["label"] == "no fire")
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
