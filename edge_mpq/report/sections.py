@@ -124,8 +124,8 @@ def stream(measured: Stream | None) -> Markup | None:
         ("Torn", quantity(quantities.count(measured.torn))),
         ("Length", quantity(quantities.seconds(measured.seconds))),
         ("Rate", quantity(quantities.rate(measured.fps))),
-        ("Frame, p50", quantity(quantities.ms(measured.p50_ms))),
-        ("Frame, p99", quantity(quantities.ms(measured.p99_ms))),
+        ("Read to answered, p50", quantity(quantities.ms(measured.p50_ms))),
+        ("Read to answered, p99", quantity(quantities.ms(measured.p99_ms))),
     ]
     if measured.losses:
         rows.append(("Lost and back", quantity(quantities.count(measured.losses))))
