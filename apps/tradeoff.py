@@ -87,7 +87,7 @@ def _measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
     )
     made = tradeoff_sweep.sweep(found, data, options, command)
     records.save(os.path.join(args.out, tradeoff_files.NAME), made)
-    written = tradeoff_files.write(args.out, made, say)
+    written = tradeoff_files.write(args.out, made)
     say(figures.text(made))
     say(f"page: {written['page']}")
     return {**written, "points": [point._asdict() for point in made.points]}

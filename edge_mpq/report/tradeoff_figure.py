@@ -1,6 +1,5 @@
-"""A tradeoff as PNG and SVG, for a paper or a slide; drawn by matplotlib where it is installed."""
+"""A tradeoff as PNG and SVG, for a paper or a slide."""
 
-import importlib.util
 import io
 
 from edge_mpq.records.tradeoff import Tradeoff
@@ -14,11 +13,6 @@ SHAPES = ("o", "s", "^", "D")
 INCHES, DPI = (8.6, 5.2), 150
 # Width of a letter of 8 points, at most about.
 LETTER = 4.6
-
-
-def can_draw() -> bool:
-    """Whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw(run: Tradeoff) -> dict[str, bytes]:
@@ -68,9 +62,10 @@ def draw(run: Tradeoff) -> dict[str, bytes]:
     _name(axes, marks, front, key)
     made = {}
     with matplotlib.rc_context({"svg.hashsalt": "edge-mpq"}):
-        for form, more in (("png", {}), ("svg", {"metadata": {"Date": None}})):
+        for form in ("png", "svg"):
             stream = io.BytesIO()
-            figure.savefig(stream, format=form, facecolor="white", **more)
+            # The same data is to give the same bytes.
+            figure.savefig(stream, format=form, facecolor="white", metadata={"Date": None} if form == "svg" else None)
             made[form] = stream.getvalue()
     return made
 

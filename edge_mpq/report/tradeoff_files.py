@@ -1,7 +1,7 @@
 """Reading tradeoffs that a person names, and writing one in every form: page, CSV, PNG and SVG."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,15 +52,12 @@ def read(path: str | Path) -> Tradeoff:
     return run
 
 
-def write(folder: str | Path, run: Tradeoff, say: Callable[[str], None]) -> dict[str, str]:
-    """Write page and CSV of ``run`` into ``folder``, PNG and SVG where matplotlib is installed; form -> path."""
+def write(folder: str | Path, run: Tradeoff) -> dict[str, str]:
+    """Write ``run`` as page, CSV, PNG and SVG into ``folder``; form -> path, the record's own with them."""
     stem = os.path.join(folder, "tradeoff")
     written = {"record": stem + ".json", "page": stem + ".html", "csv": stem + ".csv"}
     write_page(written["page"], tradeoff_page.render(run), [])
     document.write_bytes(written["csv"], tradeoff.table(run).encode("utf-8"))
-    if not tradeoff_figure.can_draw():
-        say("without matplotlib there is no PNG and no SVG: pip install edge-mpq[figure]")
-        return written
     for form, data in tradeoff_figure.draw(run).items():
         written[form] = f"{stem}.{form}"
         document.write_bytes(written[form], data)
