@@ -7,14 +7,13 @@ for four seconds, and then for nine, in turns, sends nothing but spoilt frames o
 change every twenty seconds, and a process of its own looks at the page as a browser does.  At the end it must
 hold that the run ended by its time, that each loss was told once and each return, that frames came in any five
 seconds in which the camera gave some, and that the memory of the process grew by no more than GROWTH_MIB an
-hour after the first fifth: the slope of a line through its samples.  Writes soak.json and soak.png (with
-matplotlib, edge-mpq[figure]); exit code 1 where something did not hold.
+hour after the first fifth: the slope of a line through its samples.  Writes soak.json and soak.png;
+exit code 1 where something did not hold.
 """
 
 import argparse
 import contextlib
 import http.client
-import importlib
 import json
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from matplotlib.figure import Figure
 
 from apps import measure
 from apps.stream import access, loop, sinks, web
@@ -247,8 +247,6 @@ def faults(told: dict[str, Any], bound: float = GROWTH_MIB) -> list[str]:
 
 def draw(told: dict[str, Any], path: Path) -> None:
     """Memory and frames a second over time; grey where the camera was lost."""
-    from matplotlib.figure import Figure
-
     times, memory, frames = (np.array(column) for column in list(zip(*told["samples"], strict=True))[:3])
     figure = Figure(figsize=(9, 4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
@@ -274,7 +272,6 @@ def main() -> int:
     if args.client:
         client(args.client)
         return 0
-    importlib.import_module("matplotlib.figure")  # better missed now than in half an hour
     cv2.setNumThreads(1)
     told = soak(args.bundle, 60 * args.minutes, Schedule())
     told.update(machine=measure.machine(1), date=time.strftime("%Y-%m-%d"), faults=faults(told))

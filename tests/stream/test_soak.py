@@ -25,7 +25,6 @@ def test_a_camera_that_fails_in_every_way_for_two_short_minutes(tmp_path):
 
 
 def test_the_picture(tmp_path):
-    pytest.importorskip("matplotlib", reason="draws with matplotlib")
     samples = [(float(second), 200.0, 25 * second, "model") for second in range(90)]
     soak.draw({"samples": samples, "minute_s": 60.0}, tmp_path / "soak.png")
     assert (tmp_path / "soak.png").stat().st_size > 5000
