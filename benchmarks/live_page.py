@@ -22,11 +22,12 @@ import time
 
 import cv2
 
-from apps.stream import access, loop, web
-from apps.stream.again import Again
-from apps.stream.capture import Capture
+from apps.stream import loop
+from apps.stream.cameras.again import Again
+from apps.stream.cameras.capture import Capture
+from apps.stream.cameras.frames import Synthetic
 from apps.stream.engine_from_bundle import ROLES, open_engine
-from apps.stream.frames import Synthetic
+from apps.stream.page import access, web
 from apps.stream.readers import Whole
 from apps.stream.switch import Switch
 from edge_mpq.records import bundle as bundles

@@ -29,14 +29,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from apps import measure
-from apps.stream import access, loop, sinks, web
-from apps.stream.again import Again
-from apps.stream.capture import Capture
+from apps.stream import loop, sinks
+from apps.stream.cameras.again import Again
+from apps.stream.cameras.capture import Capture
+from apps.stream.cameras.frames import TORN, Source
+from apps.stream.cameras.testcard import Scene
 from apps.stream.engine_from_bundle import open_engine
-from apps.stream.frames import TORN, Source
+from apps.stream.page import access, web
 from apps.stream.readers import Whole
 from apps.stream.switch import Switch
-from apps.stream.testcard import Scene
 from edge_mpq.errors import SourceError
 from edge_mpq.records import bundle as bundles
 

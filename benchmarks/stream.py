@@ -30,13 +30,13 @@ from typing import Any
 import cv2
 
 from apps.stream import loop, sinks
-from apps.stream.again import Again
-from apps.stream.capture import Capture
+from apps.stream.cameras.again import Again
+from apps.stream.cameras.capture import Capture
+from apps.stream.cameras.frames import Paced, Source, Synthetic
+from apps.stream.cameras.several import Several
+from apps.stream.cameras.sources import open_source
 from apps.stream.engine_from_bundle import ROLES, open_engine
-from apps.stream.frames import Paced, Source, Synthetic
 from apps.stream.readers import Whole
-from apps.stream.several import Several
-from apps.stream.sources import open_source
 from edge_mpq.engines import inputs
 from edge_mpq.engines.base import Engine
 from edge_mpq.records import bundle as bundles

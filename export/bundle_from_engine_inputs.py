@@ -27,7 +27,7 @@ CODE = (
     "edge_mpq/__init__.py edge_mpq/door.py edge_mpq/errors.py edge_mpq/records/*.py edge_mpq/engines/*.py",
     "calibrators/*.py export/__init__.py export/engine_from_onnx.py",
     "apps/__init__.py apps/board*.py apps/bundle_fit.py apps/doctor*.py",
-    "apps/stream/*.py apps/stream/views/*.py apps/stream/page.*",
+    "apps/stream/*.py apps/stream/*/*.py apps/stream/page/page.*",
 )
 # A file that lost its end is no zip any more, and Python takes it for source: it then says
 # that it does not know this encoding.

@@ -59,7 +59,7 @@ OF_ONE_FILE = {
     "edge_mpq/engines/onnxruntime.py": {"onnxruntime", "onnx"},
     "edge_mpq/engines/_onnxruntime_gpu.py": {"onnx"},
     "edge_mpq/engines/openvino.py": {"openvino"},
-    "apps/stream/mqtt.py": {"paho"},
+    "apps/stream/watch/mqtt.py": {"paho"},
 }
 AFTER_3_6 = {"dataclasses", "contextvars", "graphlib", "zoneinfo", "tomllib"}
 TYPING_AFTER_3_6 = {"Protocol", "Literal", "Final", "TypedDict", "runtime_checkable", "Self", "ParamSpec", "Annotated"}

@@ -17,15 +17,18 @@ import time
 import cv2
 import numpy as np
 
-from apps.stream import access, decode, loop, sinks, sources, watch_options, web
-from apps.stream.again import GIVE_UP_S, Again
-from apps.stream.capture import Capture
+from apps.stream import decode, loop, sinks
+from apps.stream.cameras import sources
+from apps.stream.cameras.again import GIVE_UP_S, Again
+from apps.stream.cameras.capture import Capture
+from apps.stream.cameras.frames import Paced
+from apps.stream.cameras.several import Several
 from apps.stream.engine_from_bundle import ROLES, open_engine
-from apps.stream.frames import Paced
 from apps.stream.options import above_zero
+from apps.stream.page import access, web
 from apps.stream.power import Sampler
-from apps.stream.several import Several
 from apps.stream.switch import Switch
+from apps.stream.watch import watch_options
 from edge_mpq.engines import inputs
 from edge_mpq.errors import SourceError
 from edge_mpq.records import bundle as bundle_record

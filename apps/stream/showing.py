@@ -5,7 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from apps.stream import overlay
-from apps.stream.capture import Frame
+from apps.stream.cameras.capture import Frame
 from apps.stream.mosaic import Mosaic
 from apps.stream.sinks import Shown
 from apps.stream.timing import Meter

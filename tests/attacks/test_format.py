@@ -18,7 +18,7 @@ from export import bundle_from_engine_inputs as packing
 from tests import floors
 from tests.attacks.packing import DATA, write_folder
 
-PAGE = {f"apps/stream/page.{kind}" for kind in ("css", "html", "js")}
+PAGE = {f"apps/stream/page/page.{kind}" for kind in ("css", "html", "js")}
 HOST_SIDE = {"edge_mpq/__main__.py", "edge_mpq/completion.py", "export/trtexec_from_plan.py"}
 LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 

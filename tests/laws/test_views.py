@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.stream import views
-from apps.stream.capture import Frame
+from apps.stream.cameras.capture import Frame
 from apps.stream.decode import TASKS, Answer
-from apps.stream.flight import Fix
-from apps.stream.ground import Ground
 from apps.stream.overlay import draw
 from apps.stream.views.base import Scene, View
+from apps.stream.watch.flight import Fix
+from apps.stream.watch.ground import Ground
 from edge_mpq.errors import UsageError
 
 every_view = pytest.mark.parametrize("name", views.names())

@@ -13,14 +13,15 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from apps.stream import access, loop, views, web
-from apps.stream.again import Again
-from apps.stream.capture import Capture
+from apps.stream import loop, views
+from apps.stream.cameras.again import Again
+from apps.stream.cameras.capture import Capture
+from apps.stream.cameras.frames import Source
+from apps.stream.cameras.sources import open_source
 from apps.stream.engine_from_bundle import open_engine
-from apps.stream.frames import Source
+from apps.stream.page import access, web
 from apps.stream.readers import Whole
 from apps.stream.sinks import Sink
-from apps.stream.sources import open_source
 from apps.stream.switch import Switch
 from apps.stream.views.base import Scene
 from edge_mpq.engines import replay

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from apps.stream.capture import Frame
-from apps.stream.frames import Source
+from apps.stream.cameras.capture import Frame
+from apps.stream.cameras.frames import Source
 from edge_mpq.engines import inputs, replay
 from edge_mpq.records import bundle as bundle_record
 from edge_mpq.records.bundle import Bundle

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from apps.stream import loop
-from apps.stream.capture import Capture
-from apps.stream.frames import TORN
+from apps.stream.cameras.capture import Capture
+from apps.stream.cameras.frames import TORN
 from apps.stream.readers import Whole
 from apps.stream.sinks import JsonLines, Sampler, Sink
 from apps.stream.views.base import View

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from apps.stream import run, testcard
+from apps.stream import run
+from apps.stream.cameras import testcard
 from edge_mpq.engines import inputs
 from edge_mpq.errors import EngineError
 from edge_mpq.records import bundle as bundle_record

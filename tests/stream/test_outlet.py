@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from apps.stream import loop
-from apps.stream.capture import Capture
+from apps.stream.cameras.capture import Capture
 from apps.stream.outlet import DEPTH, Outlet
 from apps.stream.readers import Whole
 from apps.stream.sinks import Sink

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from apps.stream.capture import Frame
+from apps.stream.cameras.capture import Frame
 from apps.stream.decode import Answer
-from apps.stream.flight import Fix
-from apps.stream.ground import Ground
 from apps.stream.views import wildfire_classify, wildfire_segment
 from apps.stream.views.base import Scene, View
+from apps.stream.watch.flight import Fix
+from apps.stream.watch.ground import Ground
 
 ROWS, COLUMNS = 300, 400
 FRAME = Frame(0, 0.0, np.zeros((ROWS, COLUMNS, 3), np.uint8))

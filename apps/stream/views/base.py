@@ -18,7 +18,7 @@ class Scene(NamedTuple):
     """What does not change from frame to frame.
 
     classes: labels of the bundle, maybe none.  watched: number of the class that matters.
-    ground: Frame -> the Ground (apps/stream/ground.py) in it, or None where it is not known.
+    ground: Frame -> the Ground (apps/stream/watch/ground.py) in it, or None where it is not known.
     """
 
     classes: List[str] = []
