@@ -116,7 +116,8 @@ def test_a_program_that_does_not_start_is_told(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     with pytest.raises(SourceError, match="does not start"):
         cameras.opened(CSI, PIP_OPENCV._replace(gst_launch=str(tmp_path / "none")))
-    assert not before or len(os.listdir("/proc/self/fd")) == before
+    # Fewer where what earlier tests left open was closed meanwhile.
+    assert not before or len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_camera_that_goes_away_is_told_and_the_loop_ends(fake) -> None:
