@@ -1,6 +1,5 @@
 """The page of a tradeoff in a real browser: Chromium without a window, driven by Playwright."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,20 +10,6 @@ from tests.report.tradeoffs import point, tradeoff
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 pytestmark = pytest.mark.slow
-CHROMIUM = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        try:
-            browser = driver.chromium.launch(
-                executable_path=CHROMIUM[0] if CHROMIUM else None, args=["--no-sandbox", "--disable-gpu"]
-            )
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium starts here: {error.message.splitlines()[0]}")
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

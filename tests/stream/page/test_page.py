@@ -1,6 +1,5 @@
 """The page in a real browser: Chromium without a window, driven by Playwright (``pip install edge-mpq[browser]``)."""
 
-import shutil
 
 import pytest
 
@@ -8,20 +7,6 @@ from tests.stream.page_of import pictures, served, write_engines, write_pictures
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 pytestmark = pytest.mark.slow
-CHROMIUM = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        try:
-            browser = driver.chromium.launch(
-                executable_path=CHROMIUM[0] if CHROMIUM else None, args=["--no-sandbox", "--disable-gpu"]
-            )
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium starts here: {error.message.splitlines()[0]}")
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
