@@ -62,7 +62,7 @@ def test_every_control_works_from_the_keyboard(opened, stream):
     opened.keyboard.press("End")
     expect(opened.locator("#threshold-text")).to_have_text("99 %")
     expect(opened.locator("#label")).to_have_text("no fire")
-    assert stream.figures()["threshold"] == 0.99
+    stream.until(lambda told: told["threshold"] == 0.99)
     opened.get_by_role("combobox", name="Watch for").select_option("no fire")
     stream.until(lambda told: told["watched"] == 0)
     opened.locator("h1").click()
