@@ -225,9 +225,18 @@ def silent(samples: list[tuple[float, float, int, str]], schedule: Schedule) -> 
 
 
 def growth(samples: list[tuple[float, float, int, str]]) -> float:
-    """MiB an hour by which memory grew after the first fifth: the slope of the line of least squares."""
-    rows = np.array([sample[:2] for sample in samples[len(samples) // 5 :]])
-    return float(np.polyfit(rows[:, 0] / 3600, rows[:, 1], 1)[0])
+    """MiB an hour by which memory grew after the first fifth: the slope of the least of each minute.
+
+    What a large frame takes for a moment is given back; what leaks is not, and raises the least.
+    """
+    least: dict[int, tuple[float, float]] = {}
+    for at, mib, *_ in samples[len(samples) // 5 :]:
+        minute = int(at // 60)
+        least[minute] = min(least.get(minute, (at, mib)), (at, mib), key=lambda pair: pair[1])
+    if len(least) < 2:
+        return 0.0
+    times, memory = np.array(list(least.values())).T
+    return float(np.polyfit(times / 3600, memory, 1)[0])
 
 
 def faults(told: dict[str, Any], bound: float = GROWTH_MIB) -> list[str]:
