@@ -165,7 +165,7 @@ def _breakdown(stages: Mapping[str, float]) -> Markup | None:
         )
         for index, (stage, value) in enumerate(stages.items())
     ]
-    said = f"Median time of each stage; together {quantities.ms(total)} a frame."
+    said = "Median time of each stage. Those of one frame run beside those of others."
     return element(
         "figure",
         element("div", bars, class_="stages", aria_hidden="true"),

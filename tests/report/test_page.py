@@ -14,7 +14,7 @@ from edge_mpq.report import facts, figures, page
 from tests.report import sample
 from tests.report.reading import Page
 
-SECTIONS = ("variants", "disagreements", "plan", "histograms", "timing", "stream", "frames", "further", "commands")
+SECTIONS = ("variants", "plan", "histograms", "timing", "disagreements", "stream", "frames", "further", "commands")
 
 
 @pytest.fixture(scope="module")
