@@ -1,6 +1,6 @@
 """Which axes of learned rounding matter: ResNet-20 on CIFAR-10, one axis moved at a time, in simulation.
 
-    python -m benchmarks.rounding_axes --weights resnet20_cifar10.pt --data cifar10.npz [--weight int3] [--seeds 2]
+    python -m benchmarks.rounding_axes --weights resnet20_cifar10.pt --data cifar10.npz [--weight int3] [--axes grid dof]
 
 Every layer takes weights of one width and float activations, so that rounding is all that is judged.
 Prints the loss of accuracy in points against the float model on ``--pictures`` test pictures, each seed
@@ -29,6 +29,7 @@ from edge_mpq.rounding.learned import Rule
 from edge_mpq.simulation import prepared
 
 RECIPE = Recipe(32, 32)
+AXES = ("unit", "loss", "dof", "grid", "variable", "optimizer", "augment", "drop")
 # What is moved away from the rule's own choice, one at a time.
 MOVED: tuple[dict[str, Any], ...] = (
     {},
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--weight", default="int3", help="format of all weights (int3)")
+    parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), metavar="A", help="to move (all)")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--pictures", type=int, default=2000)
@@ -77,7 +79,8 @@ def main() -> None:
     nearest = [judged("nearest", seed) for seed in range(args.seeds)]
     told("nearest", nearest, nearest)
     told("error feedback", [judged("feedback", seed) for seed in range(args.seeds)], nearest)
-    for moved in bar(MOVED, "learning to round, one axis moved"):
+    chosen = [moved for moved in MOVED if set(moved) <= set(args.axes)]
+    for moved in bar(chosen, "learning to round, one axis moved"):
         name = ", ".join(f"{axis} {_said(value)}" for axis, value in moved.items()) or "as it is"
         options = Options(iterations=args.iterations)._replace(**moved)
         told(name, [judged(Rule(options._replace(seed=seed)), seed) for seed in range(args.seeds)], nearest)
