@@ -1,6 +1,6 @@
 """Which axes of learned rounding matter: ResNet-20 on CIFAR-10, one axis moved at a time, in simulation.
 
-    python -m benchmarks.rounding_axes --weights resnet20_cifar10.pt --data cifar10.npz [--weight int3] [--axes grid dof]
+    python -m benchmarks.rounding_axes --weights resnet20_cifar10.pt --data cifar10.npz [--axes grid dof]
 
 Every layer takes weights of one width and float activations, so that rounding is all that is judged.
 Prints the loss of accuracy in points against the float model on ``--pictures`` test pictures, each seed
