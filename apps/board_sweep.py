@@ -1,14 +1,17 @@
-"""Engines at several settings of threads and batch, timed in turns: the figures of each point of a tradeoff."""
+"""What a tradeoff tells of engines: the facts of each plan, and its times at several settings, taken in turns."""
 
+import os
 import time
 from typing import NamedTuple
 
 import numpy as np
 
-from apps import board_timing
+from apps import board_bench, board_timing
+from apps.stream.engine_from_bundle import ROLES
 from edge_mpq.engines.base import Engine
 from edge_mpq.errors import EngineError
-from edge_mpq.records.tradeoff import Point
+from edge_mpq.records import plan as plans
+from edge_mpq.records.tradeoff import PlanFacts, Point
 
 # On a machine without a power sensor a turn may be shorter: more of them see more of its moods.
 SHORT_TURN_S, SHORT_TURN_CALLS = 0.1, 5
@@ -110,6 +113,33 @@ def points(group, taken, reference):
             )
         )
     return made
+
+
+def facts_of(folder, bundle, role, name, engine, example):
+    """The PlanFacts of the plan of ``role`` in the bundle at ``folder``, called ``name``.
+
+    example: one input [1, C, H, W], on which the layers of ``engine`` are timed.
+    """
+    usual = dict(ROLES)[role]
+    plan = plans.load(os.path.join(folder, bundle.files["plan"])) if "plan" in bundle.files else None
+    size = os.path.getsize(os.path.join(folder, bundle.files[role]))
+    weights, rows = board_bench.known_of(role, board_bench.before(folder).get(usual), plan, size)
+    batch = np.repeat(example, engine.inputs[0].shape[0] or 1, axis=0)
+    times = {item.layer: item.ms for item in engine.profile(batch)} if rows else {}
+    got = engine.card.got if engine.card else {}
+    return PlanFacts(
+        name=name,
+        role=usual,
+        title=bundle.title,
+        model=plan.model if plan else "",
+        target=bundle.target,
+        backend=engine.card.backend if engine.card else "",
+        budget=plan.budget if plan and role == "model" else "",
+        weight_mib=weights[0],
+        weight_bits=weights[1],
+        file_mib=size / board_bench.MIB,
+        layers=[row._replace(got=got.get(row.layer, "unknown"), measured_ms=times.get(row.layer)) for row in rows],
+    )
 
 
 def _quartiles(values):

@@ -6,7 +6,6 @@ says what fp32 does stands in its place.  ``edge-mpq tradeoff --compare`` on the
 
 import argparse
 import json
-import os
 import shlex
 import sys
 import time
@@ -22,9 +21,8 @@ from apps.stream.power import Sampler
 from edge_mpq.engines import inputs
 from edge_mpq.errors import BundleError
 from edge_mpq.records import bundle as bundle_record
-from edge_mpq.records import plan as plan_record
 from edge_mpq.records import tradeoff as tradeoff_record
-from edge_mpq.records.tradeoff import PlanFacts, Tradeoff
+from edge_mpq.records.tradeoff import Tradeoff
 
 NAME = "tradeoff.json"
 
@@ -57,7 +55,9 @@ def measure(folder, bundle, frames, args, sampler, say):
                 say("timing {} settings in {} turns {}".format(len(wanted), args.turns, now).strip())
                 taken = board_sweep.timed(wanted, opened, picture, args.turns, args.warm, sampler)
                 made += board_sweep.points(Group(recipe.width, recipe.height, now), taken, wanted[0])
-        plans = [_facts(folder, bundle, role, name, first[name], picture) for role, name in names.items()]
+        plans = [
+            board_sweep.facts_of(folder, bundle, role, name, first[name], picture) for role, name in names.items()
+        ]
         machine = board_bench.machine_of(first["fp32"].card, min(args.threads))
     finally:
         for engine in opened.values():
@@ -75,29 +75,6 @@ def measure(folder, bundle, frames, args, sampler, say):
         commands=[],
         plans=plans,
         points=[point._replace(agreement=agreed[point.plan]) for point in made],
-    )
-
-
-def _facts(folder, bundle, role, name, engine, picture):
-    """The PlanFacts of one engine of the bundle."""
-    plan = plan_record.load(os.path.join(folder, bundle.files["plan"])) if "plan" in bundle.files else None
-    size = os.path.getsize(os.path.join(folder, bundle.files[role]))
-    before = board_bench.before(folder).get(name)
-    weights, rows = board_bench.known_of(role, before, plan, size)
-    times = {item.layer: item.ms for item in engine.profile(picture)} if rows else {}
-    got = engine.card.got if engine.card else {}
-    return PlanFacts(
-        name=name,
-        role=name,
-        title=bundle.title,
-        model=plan.model if plan else "",
-        target=bundle.target,
-        backend=engine.card.backend if engine.card else "",
-        budget=plan.budget if plan and role == "model" else "",
-        weight_mib=weights[0],
-        weight_bits=weights[1],
-        file_mib=size / board_bench.MIB,
-        layers=[row._replace(got=got.get(row.layer, "unknown"), measured_ms=times.get(row.layer)) for row in rows],
     )
 
 

@@ -11,7 +11,7 @@ from torch import fx
 import edge_mpq
 from apps import half
 from apps.planned import Planned, planned
-from apps.recipe_task import task_of, usual_budget
+from apps.recipe_task import task_of
 from apps.terminal import bar, say
 from apps.work import Work
 from edge_mpq import recipes, transforms
@@ -114,7 +114,7 @@ def _by_methods(work: Work, options: Options) -> Chosen:
 
 def _by_recipe(work: Work, options: Options, name: str) -> Chosen:
     lap, recipe = Laps(), recipes.get(name)
-    task = task_of(work, options.budget or usual_budget(work, options.formats), options.formats, seed=0)
+    task = task_of(work, options.budget, options.formats, seed=0)
     torch.manual_seed(task.seed)
     lap("trace_s")
     outcome = recipe.run(task, bar)

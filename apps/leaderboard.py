@@ -61,7 +61,7 @@ def compare(args: argparse.Namespace, command: str) -> dict[str, Any]:
     """Run the trials that ``args`` (apps/compare_recipes.py) ask for, rank them, write the pages; what was written."""
     work = work_of(args)
     if args.budget is None:
-        args.budget = usual_budget(work, args.formats)
+        args.budget = usual_budget(prepared(work.model, work.example), work.target, args.formats)
     asked = [
         Trial(name, seed, args, args.workers > 1 or args.cluster is not None)
         for seed in range(args.seeds)

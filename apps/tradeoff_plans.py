@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from apps import measure
-from apps.board_bench import before, known_of
+from apps import board_sweep, measure
 from apps.stream.engine_from_bundle import open_engine
 from apps.terminal import say
 from edge_mpq.engines import inputs
@@ -17,7 +16,6 @@ from edge_mpq.engines.base import Engine
 from edge_mpq.errors import BundleError, ExportError
 from edge_mpq.records import bundle as bundles
 from edge_mpq.records import document
-from edge_mpq.records import plan as plans
 from edge_mpq.records import target as targets
 from edge_mpq.records.bundle import Bundle
 from edge_mpq.records.tradeoff import PlanFacts
@@ -124,26 +122,7 @@ def opened(one: Contender, backend: str | None, threads: int) -> Engine:
 
 def facts_of(one: Contender, engine: Engine, example: np.ndarray) -> PlanFacts:
     """What the record tells of a plan; example: one input [1, C, H, W], on which its layers are timed."""
-    bundle, name = one.bundle, measure.VARIANTS[one.role]
-    plan = plans.load(os.path.join(one.folder, bundle.files["plan"])) if "plan" in bundle.files else None
-    size = os.path.getsize(one.onnx_path)
-    (weight_mib, weight_bits), rows = known_of(one.role, before(one.folder).get(name), plan, size)
-    batch = np.repeat(example, engine.inputs[0].shape[0] or 1, axis=0)
-    times = {item.layer: item.ms for item in engine.profile(batch)} if rows else {}
-    got = engine.card.got if engine.card else {}
-    return PlanFacts(
-        name=one.name,
-        role=name,
-        title=bundle.title,
-        model=plan.model if plan else "",
-        target=bundle.target,
-        backend=engine.card.backend if engine.card else "",
-        budget=plan.budget if plan and one.role == "model" else "",
-        weight_bits=weight_bits,
-        weight_mib=weight_mib,
-        file_mib=size / measure.MIB,
-        layers=[row._replace(got=got.get(row.layer, "unknown"), measured_ms=times.get(row.layer)) for row in rows],
-    )
+    return board_sweep.facts_of(one.folder, one.bundle, one.role, one.name, engine, example)
 
 
 def backend_of(one: Contender) -> str:

@@ -9,7 +9,9 @@ Each stage makes its parser itself, so the stage runs up to where it would parse
 import argparse
 import importlib
 import os
+from types import SimpleNamespace
 
+from edge_mpq import door, engines
 from edge_mpq.records import formats, target
 
 # Options whose values are the methods of a family, by its folder.
@@ -21,7 +23,6 @@ FAMILIES = {
     "observer": "observers",
     "recipe": "recipes",
     "recipes": "recipes",
-    "backend": "engines",
 }
 # So common that a bare line of formats offers them.
 COMMON_FORMATS = ("fp32", "fp16", "w8a8", "w4a8", "w4b32")
@@ -32,8 +33,8 @@ def answer(verbs, stages):
 
     verbs: name -> (module of its stage, its line).  stages: makes the stages importable.
     """
-    words = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])].split()
-    complete = words if os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])].endswith(" ") else words[:-1]
+    line = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
+    complete = line.split() if line.endswith(" ") else line.split()[:-1]
     if len(complete) < 2 or complete[1] not in verbs:
         parser = argparse.ArgumentParser(prog="edge-mpq")
         parser.add_argument("verb", choices=sorted(verbs))
@@ -56,6 +57,8 @@ def _ask(parser, words=None, namespace=None):
     for action in parser._actions:
         if action.choices is None and action.dest in FAMILIES:
             action.completer = _named(_methods(FAMILIES[action.dest]))
+        elif action.choices is None and action.dest == "backend":
+            action.completer = _named(engines.names())
         elif action.dest == "target":
             action.completer = _named(target.names())
         elif action.dest == "formats":
@@ -73,8 +76,7 @@ def _named(names):
 def _methods(family):
     """The names of a family's files; importing the family would import torch."""
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), family)
-    stems = [os.path.splitext(name) for name in sorted(os.listdir(folder))]
-    return [stem for stem, end in stems if end == ".py" and stem != "base" and not stem.startswith("_")]
+    return door.names(SimpleNamespace(__path__=[folder]))
 
 
 def _models(prefix, **_):

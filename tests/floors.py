@@ -37,7 +37,11 @@ FLOORS = (
         + ("edge_mpq/evaluator.py", "edge_mpq/explaining.py", "edge_mpq/presets.py"),
     ),
     Floor("ways out", 4, ("export", "calibrators", "apps/stream", "apps/terminal.py")),
-    Floor("top", 5, ("apps", "edge_mpq/recipes", "edge_mpq/__init__.py", "edge_mpq/__main__.py")),
+    Floor(
+        "top",
+        5,
+        ("apps", "edge_mpq/recipes", "edge_mpq/__init__.py", "edge_mpq/__main__.py", "edge_mpq/completion.py"),
+    ),
 )
 APART = {"model", "engines"}
 STAGES = ("export", "calibrators", "apps")

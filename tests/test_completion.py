@@ -58,6 +58,7 @@ def test_every_verb_offers_its_options(verb):
         ("edge-mpq quantize --formats w8", "w8a8"),
         ("edge-mpq quantize --model cifar_resnet2", "cifar_resnet20"),
         ("edge-mpq compare --recipes mptq", "mptq_vit"),
+        ("edge-mpq bench --backend re", "replay"),
         ("edge-mpq train classify --preci", "--precision"),
         ("edge-mpq train wildfire-t", "wildfire-table"),
         ("edge-mpq build READ", "README.md"),
@@ -70,6 +71,7 @@ def test_what_stands_there_is_completed(line, word):
 def test_nonsense_offers_nothing():
     assert offered("edge-mpq quantise --for") == []
     assert offered("edge-mpq quantize --no-such") == []
+    assert offered("edge-mpq bench --backend inp") == []  # a file of the engines that is no backend
 
 
 def test_the_methods_offered_are_those_there_are():

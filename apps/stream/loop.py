@@ -7,7 +7,6 @@ import numpy as np
 
 from apps.stream.calls import Calls
 from apps.stream.outlet import Outlet
-from apps.stream.showing import STAGES as STAGES  # of this module too, for its callers
 from apps.stream.showing import Round, Showing
 from apps.stream.views import plain
 from edge_mpq.errors import SourceError

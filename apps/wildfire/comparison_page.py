@@ -8,7 +8,7 @@ from edge_mpq.report import plots, quantities
 from edge_mpq.report.markup import Markup, element, table
 from edge_mpq.report.page import document
 from edge_mpq.report.quantities import Quantity
-from edge_mpq.report.sections import pairs, quantity, section
+from edge_mpq.report.sections import commands, pairs, quantity, section
 
 UNKNOWN = "\u2013"
 
@@ -95,7 +95,7 @@ def render(comparison: Comparison) -> str:
         section("costs", "What every way costs", _table("Costs", comparison, costs(comparison), told=False)),
         section("claims", "What should hold", _claims(claims(comparison))),
         _scatter(comparison),
-        section("commands", "To make this page again", element("pre", element("code", "\n".join(comparison.commands)))),
+        commands(comparison.commands),
     )
 
 

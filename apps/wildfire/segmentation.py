@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from apps import thumbnail
 from apps.data import Pictures
 from apps.data.masks import Maps, Masked
 from apps.wildfire import flame, opening
@@ -82,9 +83,8 @@ def shown(frame: np.ndarray, outputs: np.ndarray, label: np.ndarray) -> tuple[st
     """The frame with what was found in green, missed in red and wrongly seen in blue."""
     seen, burns = fire(outputs[None])[0] > 0, label == POSITIVE
     picture = cv2.resize(frame, (4 * label.shape[1], 4 * label.shape[0]), interpolation=cv2.INTER_AREA)
-    for area, colour in ((seen & burns, FOUND), (burns & ~seen, MISSED), (seen & ~burns, FALSE)):
-        where = cv2.resize(area.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
-        picture[where] = (0.4 * picture[where] + 0.6 * np.array(colour)).astype(np.uint8)
+    areas = (seen & burns, FOUND), (burns & ~seen, MISSED), (seen & ~burns, FALSE)
+    picture = thumbnail.painted(picture, areas)
     union = int((seen | burns).sum())
     overlap = int((seen & burns).sum()) / union if union else 1.0
     missed, false = int((burns & ~seen).sum()), int((seen & ~burns).sum())

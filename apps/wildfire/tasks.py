@@ -3,15 +3,14 @@
 Axis letters: N pictures, K classes, H rows, W columns.
 """
 
-import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import torch
 
+from apps import thumbnail
 from apps.data import DataSet, Pictures
 from apps.wildfire import classification, metrics, segmentation
 from edge_mpq.engines.inputs import Recipe
@@ -21,6 +20,8 @@ from edge_mpq.training.loop import Loss
 
 # Worst errors that a report shows.
 WORST = 8
+# As wide as a page shows a picture.
+COLUMNS = 320
 
 
 class Task(Protocol):
@@ -88,7 +89,7 @@ def judged(
         for i in np.argsort(-wrong, kind="stable")[:WORST]:
             if wrong[i] > 0:
                 caption, picture = task.shown(frame(int(i)), outputs[i], labels[i])
-                worst.append([caption, _encoded(picture)])
+                worst.append([caption, thumbnail.encoded(picture, min(1.0, COLUMNS / picture.shape[1]))])
     return Evaluation(
         list(task.CLASSES),
         task.CLASSES[task.POSITIVE],
@@ -98,12 +99,3 @@ def judged(
         curve.thinned(),
         worst,
     )
-
-
-def _encoded(picture: np.ndarray) -> str:
-    """RGB [H, W, 3] as a JPEG in base64, no wider than a page shows it."""
-    scale = min(1.0, 320 / picture.shape[1])
-    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return base64.b64encode(data.tobytes()).decode("ascii")

@@ -61,8 +61,7 @@ class AffineQuantizer(nn.Module):
         return AffineQuantizer(scale, self.zero, self.bits, self.symmetric, self.axis)
 
     def _over(self, scale: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """``scale`` in a shape that meets the channels of ``values``."""
-        return scale if self.axis is None else scale.view([-1 if at == self.axis else 1 for at in range(values.dim())])
+        return over_channels(scale, self.axis, values)
 
     def extra_repr(self) -> str:
         grid = "symmetric" if self.symmetric else "asymmetric"
@@ -77,10 +76,7 @@ def quantizer(
     low, high: scalars, or [K] with ``axis``.  Raises CalibrationError for a range that is
     not finite or runs backwards.
     """
-    low, high = torch.as_tensor(low).float(), torch.as_tensor(high).float()
-    if not (torch.isfinite(low).all() and torch.isfinite(high).all() and (low <= high).all()):
-        raise CalibrationError(f"[{low.min():g}, {high.max():g}] is no range", "calibrate on pictures that are finite")
-    low, high = low.clamp(max=0), high.clamp(min=0)
+    low, high = ends(low, high)
     if symmetric:
         scale = torch.maximum(-low, high) / (2 ** (form.bits - 1) - 1)
         zero = torch.zeros_like(scale)
@@ -90,6 +86,19 @@ def quantizer(
     # A range of nothing but zero may take any scale.
     scale = torch.where(scale > SMALLEST_SCALE, scale, torch.ones_like(scale))
     return AffineQuantizer(scale, zero, form.bits, symmetric, axis)
+
+
+def ends(low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ends of a range in float, widened to hold zero; CalibrationError unless they are finite and in order."""
+    low, high = torch.as_tensor(low).float(), torch.as_tensor(high).float()
+    if not (torch.isfinite(low).all() and torch.isfinite(high).all() and (low <= high).all()):
+        raise CalibrationError(f"[{low.min():g}, {high.max():g}] is no range", "calibrate on pictures that are finite")
+    return low.clamp(max=0), high.clamp(min=0)
+
+
+def over_channels(scale: torch.Tensor, axis: int | None, values: torch.Tensor) -> torch.Tensor:
+    """``scale`` [K] in a shape that meets channel ``axis`` of ``values``; as it is where axis is None."""
+    return scale if axis is None else scale.view([-1 if at == axis else 1 for at in range(values.dim())])
 
 
 def weight_range(weight: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ OCP Microscaling specification 1.0; E3M3 and E2M2 follow its rule, that no code 
 import torch
 from torch import nn
 
+from edge_mpq.quantizers.affine import over_channels
 from edge_mpq.records.formats import Format
 
 CASTS = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -49,8 +50,7 @@ class FloatQuantizer(nn.Module):
         self.register_buffer("scale", scale)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        shape = [-1 if axis == self.axis else 1 for axis in range(values.dim())]
-        scale = self.scale.view(shape) if self.axis is not None else self.scale
+        scale = over_channels(self.scale, self.axis, values)
         units = (values / scale).clamp(-self.largest, self.largest)
         # frexp gives units = m * 2**e with m in [0.5, 1): the normal exponent is e - 1.
         exponent = (torch.frexp(units.detach()).exponent - 1).clamp(min=self.least_exponent)

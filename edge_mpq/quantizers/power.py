@@ -13,8 +13,7 @@ whose power is nearest.
 import torch
 from torch import nn
 
-from edge_mpq.errors import CalibrationError
-from edge_mpq.quantizers.affine import SMALLEST_SCALE, weight_range
+from edge_mpq.quantizers.affine import SMALLEST_SCALE, ends, over_channels, weight_range
 from edge_mpq.records.formats import Format
 
 # What :func:`fitted` tries; and what a grid has that is fitted to nothing.
@@ -61,8 +60,7 @@ class PowerQuantizer(nn.Module):
         return PowerQuantizer(scale, self.exponent, self.bits, self.axis)
 
     def _over(self, scale: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """``scale`` in a shape that meets the channels of ``values``."""
-        return scale if self.axis is None else scale.view([-1 if at == self.axis else 1 for at in range(values.dim())])
+        return over_channels(scale, self.axis, values)
 
     def extra_repr(self) -> str:
         return f"{self.bits} bits, exponent {self.exponent:g}, " + (
@@ -79,10 +77,8 @@ def quantizer(
     """
     if form.is_float:
         raise ValueError(f"{form.name} has no powers")
-    low, high = torch.as_tensor(low).float(), torch.as_tensor(high).float()
-    if not (torch.isfinite(low).all() and torch.isfinite(high).all() and (low <= high).all()):
-        raise CalibrationError(f"[{low.min():g}, {high.max():g}] is no range", "calibrate on pictures that are finite")
-    scale = torch.maximum(-low, high).clamp(min=0) / (2 ** (form.bits - 1) - 1)
+    low, high = ends(low, high)
+    scale = torch.maximum(-low, high) / (2 ** (form.bits - 1) - 1)
     # A range of nothing but zero may take any scale.
     return PowerQuantizer(torch.where(scale > SMALLEST_SCALE, scale, torch.ones_like(scale)), exponent, form.bits, axis)
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from edge_mpq.errors import CalibrationError
-from edge_mpq.quantizers.affine import SMALLEST_SCALE
+from edge_mpq.quantizers.affine import SMALLEST_SCALE, ends
 from edge_mpq.records.formats import Format
 
 # Ratios 2**m that a shift computes, and shares of the greatest value that a free ratio may clip at.
@@ -68,11 +68,9 @@ def quantizer(
     Raises ValueError for a format that is no integer, CalibrationError for what is no range.
     """
     _integers(form)
-    low, high = torch.as_tensor(low).float(), torch.as_tensor(high).float()
-    if not (torch.isfinite(low).all() and torch.isfinite(high).all() and (low <= high).all()):
-        raise CalibrationError(f"[{low.min():g}, {high.max():g}] is no range", "calibrate on pictures that are finite")
+    low, high = ends(low, high)
     codes = 2 ** (form.bits - 1)
-    return TwinRegionQuantizer((-low).clamp(min=0) / codes, high.clamp(min=0) / (codes - 1), form.bits, axis)
+    return TwinRegionQuantizer(-low / codes, high / (codes - 1), form.bits, axis)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from edge_mpq.report.leaderboard import Standing
 from edge_mpq.report.markup import Markup, element, table
 from edge_mpq.report.page import document
 from edge_mpq.report.quantities import Quantity
-from edge_mpq.report.sections import pairs, quantity, section
+from edge_mpq.report.sections import commands, pairs, quantity, section
 
 _COSTS: tuple[tuple[str, str, Callable[[Standing], float | None]], ...] = (
     ("size", "weights (MiB at nominal bits)", lambda row: row.weight_mib),
@@ -34,7 +34,7 @@ def render(board: Leaderboard) -> str:
         section("standings", "Least accuracy lost first", _table(rows)),
         _plots(rows),
         _failures(board),
-        section("commands", "To make this page again", element("pre", element("code", "\n".join(board.commands)))),
+        commands(board.commands),
     )
 
 

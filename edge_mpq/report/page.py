@@ -33,7 +33,7 @@ def render(report: RunReport) -> str:
         sections.stream(report.stream),
         sections.pictures(report),
         sections.further(report),
-        sections.commands(report),
+        sections.commands(report.commands, "Make this report again"),
     )
 
 

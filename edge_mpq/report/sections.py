@@ -201,10 +201,8 @@ def further(report: RunReport) -> Markup | None:
     return section("further", "Further figures", pairs(rows, "figures")) if rows else None
 
 
-def commands(report: RunReport) -> Markup | None:
-    """What to run to make the report again."""
-    if not report.commands:
+def commands(lines: Sequence[str], title: str = "To make this page again") -> Markup | None:
+    """What to run to make the page again."""
+    if not lines:
         return None
-    return section(
-        "commands", "Make this report again", element("pre", element("code", "\n".join(report.commands)), tabindex="0")
-    )
+    return section("commands", title, element("pre", element("code", "\n".join(lines)), tabindex="0"))

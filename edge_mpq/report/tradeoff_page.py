@@ -8,7 +8,7 @@ from edge_mpq.records.tradeoff import PlanFacts, Tradeoff
 from edge_mpq.report import layer_table, palette, plots, quantities, strip, tradeoff, tradeoff_picture, tradeoff_table
 from edge_mpq.report.markup import Markup, element
 from edge_mpq.report.page import document
-from edge_mpq.report.sections import pairs, quantity, section
+from edge_mpq.report.sections import commands, pairs, quantity, section
 from edge_mpq.report.tradeoff import Headline
 from edge_mpq.report.tradeoff_picture import Key, key_of, series
 
@@ -39,18 +39,10 @@ def render(run: Tradeoff) -> str:
         section("front", "Accuracy against rate", tradeoff_picture.picture(marks, runs, key)),
         section("points", "Every point", tradeoff_table.draw(marks, runs, key)),
         plans(runs, key),
-        commands(run),
+        commands(run.commands),
         dress=DRESS,
         script=SCRIPT,
     )
-
-
-def commands(run: Tradeoff) -> Markup | None:
-    """What to run to measure again."""
-    if not run.commands:
-        return None
-    told = element("pre", element("code", "\n".join(run.commands)), tabindex="0")
-    return section("commands", "To make this page again", told)
 
 
 def _headline(line: Headline, title: str) -> Markup:

@@ -38,9 +38,7 @@ def columns(marks: Sequence[Mark], runs: Sequence[Tradeoff]) -> list[Column]:
     title = tradeoff.TITLES[tradeoff.metric(runs)]
     found = [
         Column(title[:1].upper() + title[1:], lambda mark: mark.share, lambda mark: quantities.percent(mark.share)),
-        Column(
-            "Rate (FPS)", lambda mark: mark.point.fps, lambda mark: Quantity(quantities.rate(mark.point.fps).number)
-        ),
+        Column("Rate (FPS)", lambda mark: mark.point.fps, _rate),
         Column("p50 (ms)", lambda mark: mark.point.p50_ms),
         Column("p99 (ms)", lambda mark: mark.point.p99_ms),
         Column(f"Against {runs[0].reference} (quartiles)", lambda mark: mark.point.speedup, _spread),

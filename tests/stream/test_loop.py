@@ -10,6 +10,7 @@ from apps.stream import loop
 from apps.stream.cameras.capture import Capture
 from apps.stream.cameras.frames import TORN
 from apps.stream.readers import Whole
+from apps.stream.showing import STAGES
 from apps.stream.sinks import JsonLines, Sampler, Sink
 from apps.stream.views.base import View
 from edge_mpq.engines import inputs, replay
@@ -64,7 +65,7 @@ def test_every_frame_is_answered_in_order(engine):
 def test_times_are_those_of_the_clock(engine):
     # Of a frame's readings two lie in the capture: asked for, read, prepared, come, inferred, decoded, drawn, written.
     stream = _run([picture()] * 10, engine, [Here()], clock=Clock(0.001))
-    assert stream.stages_p50_ms == pytest.approx(dict(dict.fromkeys(loop.STAGES, 1.0), grab=3.0))
+    assert stream.stages_p50_ms == pytest.approx(dict(dict.fromkeys(STAGES, 1.0), grab=3.0))
     assert stream.p50_ms == stream.p99_ms == pytest.approx(4.0), "from read to answered"
     # Two more ask for the frame that does not come, one is of the limits' start, one the end.
     assert stream.seconds == pytest.approx(0.084)

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from apps.stream import loop, run
+from apps.stream import run
 from apps.stream.engine_from_bundle import open_engine
 from apps.stream.power import Power
+from apps.stream.showing import STAGES
 from edge_mpq import engines
 from edge_mpq.engines import inputs
 from edge_mpq.errors import BundleError, EngineError, SourceError, UsageError
@@ -45,7 +46,7 @@ def test_a_video_from_end_to_end(folder, tmp_path, capsys):
     assert (report.title, report.target) == ("test", "cpu-x86-vnni")
     assert (stream.frames, stream.dropped, stream.torn) == (12, 0, 0)
     assert stream.source == str(video) and stream.ended == "end of file"
-    assert set(stream.stages_p50_ms) == set(loop.STAGES)
+    assert set(stream.stages_p50_ms) == set(STAGES)
     assert 0 < stream.p50_ms <= stream.p99_ms and stream.fps > 0 and stream.seconds > 0
     assert report.facts["engine"] == "model" and report.facts["backend"] == "replay"
     assert report.machine["processor"] == "any" and report.machine["opencv"] == cv2.__version__

@@ -10,6 +10,7 @@ from apps.stream import loop, power, run
 from apps.stream.page.clips import Kept
 from apps.stream.page.live import BOARD_EVERY_S, FRESH_S, Live, first_of_note
 from apps.stream.readers import Whole
+from apps.stream.showing import STAGES
 from apps.stream.sinks import Shown, Sink
 from apps.stream.switch import Switch
 from edge_mpq.engines import replay
@@ -148,7 +149,7 @@ def test_figures_are_those_of_the_engine_that_answers(engines):
     assert [shown.answer.label for shown in kept] == ["fire"] * 4 + ["no fire"] * 6
     assert stream.frames == 10 and live.meter.frames == 6 and live.engine_name == "int8"
     # What opening takes is in no stage: one tick for each as without a page.
-    assert stream.stages_p50_ms == pytest.approx(dict(dict.fromkeys(loop.STAGES, 1.0), grab=3.0))
+    assert stream.stages_p50_ms == pytest.approx(dict(dict.fromkeys(STAGES, 1.0), grab=3.0))
 
 
 def test_power_and_temperature_where_the_board_tells(engines, monkeypatch):

@@ -16,8 +16,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from apps.stream import loop, run
+from apps.stream import run
 from apps.stream.page import access, web
+from apps.stream.showing import STAGES
 from edge_mpq.errors import SourceError, UsageError
 from export import bundle_from_engine_inputs
 from tests.stream.page_of import LOGITS, Page, pictures, pixels, served, write_engines, write_pictures
@@ -77,7 +78,7 @@ def test_the_picture_moves_and_brings_its_answer(page):
 def test_figures(page):
     figures = page.until(lambda told: told.get("frames", 0) > 40)
     assert (figures["title"], figures["engine"], figures["label"], figures["lost"]) == ("test", "model", "no fire", "")
-    assert set(figures["stages_ms"]) == set(loop.STAGES)
+    assert set(figures["stages_ms"]) == set(STAGES)
     assert 0 < figures["p50_ms"] <= figures["p99_ms"] and 0 < figures["fps"] < 101 and figures["age_s"] < 10
     assert (figures["torn"], figures["threshold"], figures["classes"]) == (0, 0.5, ["no fire", "fire"])
     assert [engine["name"] for engine in figures["engines"]] == ["fp32", "int8", "mixed"]
