@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 
+from edge_mpq import termination
 from edge_mpq.errors import BundleError, EdgeMpqError, UsageError
 from edge_mpq.records import archive as archives
 from edge_mpq.records import target as target_record
@@ -34,9 +35,12 @@ def usage(name):
 def main(argv, path):
     """Run the verb of ``argv`` with the archive at ``path``; the exit code, 2 for what the user can mend."""
     try:
-        code = _run(list(argv), path)
+        with termination.heeded():
+            code = _run(list(argv), path)
         sys.stdout.flush()
         return code
+    except termination.Terminated:
+        return 143
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 
-from edge_mpq import __version__
+from edge_mpq import __version__, termination
 from edge_mpq.errors import EdgeMpqError, UsageError
 
 VERBS = {
@@ -58,9 +58,12 @@ def main(argv=None):
 
         return completion.answer(VERBS, _enter)
     try:
-        code = _run(argv)
+        with termination.heeded():
+            code = _run(argv)
         sys.stdout.flush()
         return code
+    except termination.Terminated:
+        return 143
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -24,7 +24,8 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 REPORT = "report.json"
 # What a board runs, as patterns below the folders that hold edge_mpq and the stages.
 CODE = (
-    "edge_mpq/__init__.py edge_mpq/door.py edge_mpq/errors.py edge_mpq/records/*.py edge_mpq/engines/*.py",
+    "edge_mpq/__init__.py edge_mpq/door.py edge_mpq/errors.py edge_mpq/termination.py",
+    "edge_mpq/records/*.py edge_mpq/engines/*.py",
     "calibrators/*.py export/__init__.py export/engine_from_onnx.py",
     "apps/__init__.py apps/board*.py apps/bundle_fit.py apps/doctor*.py",
     "apps/stream/*.py apps/stream/*/*.py apps/stream/page/page.*",

@@ -22,7 +22,12 @@ class Floor(NamedTuple):
 
 
 FLOORS = (
-    Floor("ground", 0, ("edge_mpq/errors.py", "edge_mpq/door.py", "edge_mpq/progress.py", "edge_mpq/records")),
+    Floor(
+        "ground",
+        0,
+        ("edge_mpq/errors.py", "edge_mpq/door.py", "edge_mpq/progress.py", "edge_mpq/termination.py")
+        + ("edge_mpq/records",),
+    ),
     Floor("model", 1, ("edge_mpq",)),  # whatever no other row names: layers, cost, observers, quantizers, ...
     Floor("engines", 1, ("edge_mpq/engines",)),
     Floor(
@@ -50,7 +55,7 @@ PACKAGES = ("edge_mpq", *STAGES)
 # Files that run on Python 3.6 with what a board brings.
 BOARD = (
     ("edge_mpq/__init__.py", "edge_mpq/__main__.py", "edge_mpq/completion.py", "edge_mpq/errors.py")
-    + ("edge_mpq/door.py", "edge_mpq/records")
+    + ("edge_mpq/door.py", "edge_mpq/termination.py", "edge_mpq/records")
     + ("edge_mpq/engines", "calibrators", "export/__init__.py", "export/engine_from_onnx.py")
     + ("export/trtexec_from_plan.py", "apps/__init__.py", "apps/stream", "apps/bundle_fit.py")
     + ("apps/doctor.py", "apps/doctor_facts.py", "apps/doctor_findings.py")

@@ -180,17 +180,53 @@ sys.exit(launcher.main(["plan"]))
 """
 
 
+STOPS = [
+    pytest.param(
+        signal.SIGINT,
+        130,
+        marks=pytest.mark.skipif(
+            signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="a job in the background hears no Ctrl-C"
+        ),
+    ),
+    (signal.SIGTERM, 143),
+]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
-@pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="a job in the background hears no Ctrl-C")
-def test_ctrl_c_ends_quietly() -> None:
-    code = STAGE.format(body="print('ready', flush=True); import signal; signal.pause()")
+@pytest.mark.parametrize(("stop", "code"), STOPS)
+def test_a_stop_puts_in_order_what_was_begun_and_says_nothing(stop: signal.Signals, code: int) -> None:
+    body = """
+    import signal
+    try:
+        print("ready", flush=True)
+        signal.pause()
+    finally:
+        print("in order", flush=True)"""
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-c", STAGE.format(body=body)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate()
-    assert (process.returncode, err) == (130, "")
+        process.send_signal(stop)
+        out, err = process.communicate()
+    assert (process.returncode, out, err) == (code, "in order\n", "")
+
+
+def test_a_stop_is_heeded_while_a_verb_runs_and_no_longer(as_stage: Callable[[Stage], None]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+    as_stage(lambda _: seen.append(signal.getsignal(signal.SIGTERM)) or 0)
+    assert launcher.main(["plan"]) == 0
+    assert seen[0] is not before and signal.getsignal(signal.SIGTERM) is before
+    # Whoever ignores it, or handles it already, is left alone.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert launcher.main(["plan"]) == 0 and seen[1] is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")

@@ -24,8 +24,8 @@ def run(capture, engine, reader, sinks, clock=time.perf_counter, frames=None, se
     is preprocess, wait, infer and decode of STAGES; percentiles are of the last 1000.  The stages of
     one frame lie beside those of others, so they do not add up to the time from frame to frame.
     live: the Live that is asked between two rounds which engine to go on with, and from which
-    threshold on; what that takes is in no figure but ``seconds``.  Ctrl-C ends a run as the end
-    of a source does: what was answered is written.  Raises SourceError where the source gives no
+    threshold on; what that takes is in no figure but ``seconds``.  Ctrl-C and SIGTERM end a run as the
+    end of a source does: what was answered is written.  Raises SourceError where the source gives no
     whole frame, EngineError as the engine and decoding do, and what a sink raises.
     """
     capture.begin(reader.prepare)
@@ -37,11 +37,11 @@ def run(capture, engine, reader, sinks, clock=time.perf_counter, frames=None, se
         with Outlet(showing.show, any(sink.HERE for sink in sinks)) as outlet:
             try:
                 ended = _go_on(capture, engine, showing, outlet, clock, frames, seconds, live)
-            except KeyboardInterrupt:
-                ended = BY_KEYBOARD
+            except KeyboardInterrupt as stop:
+                ended = str(stop) or BY_KEYBOARD
             outlet.finish()
-    except KeyboardInterrupt:  # once more, while the last frames are written
-        ended = BY_KEYBOARD
+    except KeyboardInterrupt as stop:  # once more, while the last frames are written
+        ended = str(stop) or BY_KEYBOARD
     finally:
         sys.setswitchinterval(before)
     if not showing.number and ended == capture.ended:

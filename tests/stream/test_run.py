@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -245,3 +246,21 @@ def test_the_launcher_tells_errors_in_one_line(folder, tmp_path):
 def test_status_lines_only_on_a_terminal(folder, capsys):
     assert _run(folder, "--source", "synthetic", "--frames", "2") == 0
     assert "\r" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_service_that_is_stopped_writes_what_it_has(folder, tmp_path):
+    video, lines, report = tmp_path / "out.mp4", tmp_path / "out.jsonl", tmp_path / "report.json"
+    words = ["--source", "synthetic", "--fps", 50, "--backend", "replay", "--headless"]
+    words += ["--video", video, "--jsonl", lines, "--report", report]
+    command = [sys.executable, "-m", "edge_mpq", "run", folder, *words]
+    with subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, cwd=ROOT) as process:
+        while process.poll() is None and not (lines.exists() and lines.read_text().count("\n") >= 3):
+            time.sleep(0.05)
+        process.terminate()
+        _, told = process.communicate()
+    assert process.returncode == 0, told
+    stream = report_record.load(report).stream
+    assert stream.ended == "stopped by SIGTERM" and stream.frames == lines.read_text().count("\n") >= 3
+    # Time passes in a video as it did before the camera: it may show a frame twice.
+    assert cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT) >= stream.frames
