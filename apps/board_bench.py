@@ -25,7 +25,7 @@ from edge_mpq.records import plan as plan_record
 from edge_mpq.records import report as report_record
 from edge_mpq.records.report import LayerRow, RunReport, Variant
 
-MIB = 2.0 ** 20
+MIB = 2.0**20
 IDLE_S = 2.0
 
 
@@ -48,9 +48,7 @@ def variant(name, timed, reference, engine, file_bytes, weights, rows, profile, 
         fps=1e3 / p50,
         speedup=board_timing.speedup(reference, timed),
         agreement=agreement,
-        layers=[
-            row._replace(got=got.get(row.layer, "unknown"), measured_ms=times.get(row.layer)) for row in rows
-        ],
+        layers=[row._replace(got=got.get(row.layer, "unknown"), measured_ms=times.get(row.layer)) for row in rows],
     )
 
 

@@ -69,9 +69,7 @@ def timed(wanted, opened, picture, turns, warm_s, sampler, clock=time.perf_count
 
     opened: (plan, threads) -> Engine.  picture: [1, C, H, W], repeated to each batch.
     """
-    bound = {
-        one: AtBatch(opened[one.plan, one.threads], np.repeat(picture, one.batch, axis=0)) for one in wanted
-    }
+    bound = {one: AtBatch(opened[one.plan, one.threads], np.repeat(picture, one.batch, axis=0)) for one in wanted}
     long_enough = (board_timing.TURN_S, board_timing.TURN_CALLS) if sampler.reads_power else ()
     turn_s, turn_calls = long_enough or (SHORT_TURN_S, SHORT_TURN_CALLS)
     return board_timing.interleaved(

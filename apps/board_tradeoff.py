@@ -55,9 +55,7 @@ def measure(folder, bundle, frames, args, sampler, say):
                 say("timing {} settings in {} turns {}".format(len(wanted), args.turns, now).strip())
                 taken = board_sweep.timed(wanted, opened, picture, args.turns, args.warm, sampler)
                 made += board_sweep.points(Group(recipe.width, recipe.height, now), taken, wanted[0])
-        plans = [
-            board_sweep.facts_of(folder, bundle, role, name, first[name], picture) for role, name in names.items()
-        ]
+        plans = [board_sweep.facts_of(folder, bundle, role, name, first[name], picture) for role, name in names.items()]
         machine = board_bench.machine_of(first["fp32"].card, min(args.threads))
     finally:
         for engine in opened.values():

@@ -184,7 +184,7 @@ def clocks(root="/"):
     """((lowest, highest) MHz that the CPU's clocks may take, the same of the GPU); () where not told."""
     gpus = [path for path in _glob(root, "sys/class/devfreq/*") if GPU.search(path)]
     cpus = _glob(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq")
-    return _span(cpus, "scaling_{}_freq", 1000), _span(gpus, "{}_freq", 10 ** 6)
+    return _span(cpus, "scaling_{}_freq", 1000), _span(gpus, "{}_freq", 10**6)
 
 
 def _span(folders, file, unit):

@@ -2,6 +2,7 @@
 
 Pure: the same facts give the same findings.
 """
+
 import re
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ ENGINES = (
 
 def needed_mib(model_bytes):
     """MiB of memory that building an engine of a model of ``model_bytes`` (as float) is expected to take."""
-    return LIBRARIES_MIB + WORKSPACE_MIB + COPIES_OF_WEIGHTS * model_bytes // 2 ** 20
+    return LIBRARIES_MIB + WORKSPACE_MIB + COPIES_OF_WEIGHTS * model_bytes // 2**20
 
 
 def findings(facts, target=None, model_bytes=0):

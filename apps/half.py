@@ -15,9 +15,7 @@ from edge_mpq.progress import Progress, silent
 from edge_mpq.records.target import Target
 
 
-def harmed(
-    graph: fx.GraphModule, target: Target, calibration: Iterable, progress: Progress = silent
-) -> dict[str, str]:
+def harmed(graph: fx.GraphModule, target: Target, calibration: Iterable, progress: Progress = silent) -> dict[str, str]:
     """layer -> why it stays in fp32; {} for a target without fp16.
 
     calibration: batches of inputs; the whole range of each tensor counts, so nothing is cut

@@ -1,4 +1,5 @@
 """What a stage says to a person: bars and lines on stderr, one JSON line on stdout."""
+
 import functools
 import json
 import sys

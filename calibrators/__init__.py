@@ -11,6 +11,7 @@ the mix matters, export with Q/DQ.
 
 fp16.py tells which layers half precision would harm; the planner keeps those in fp32.
 """
+
 import sys
 
 from edge_mpq import door

@@ -2,6 +2,7 @@
 
 Axis letters: N pictures of a batch, C channels, H rows, W columns.
 """
+
 import hashlib
 import os
 import zipfile

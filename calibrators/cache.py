@@ -11,6 +11,7 @@ takes, by 127.  There is no zero point, and weights are not in it.
 Names are those of one ONNX, so beside a cache lies a sidecar (its path and ``.json``) that
 says of which; a cache of another ONNX is refused.
 """
+
 import os
 import re
 import struct

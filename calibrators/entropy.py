@@ -3,6 +3,7 @@
 It differs from entropy2 in where it quantizes along a fused chain.  New work has no need
 of it.
 """
+
 from calibrators.base import Calibration
 
 KIND, ALGORITHM = "IInt8EntropyCalibrator", "EntropyCalibration"

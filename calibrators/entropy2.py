@@ -4,6 +4,7 @@ The one that DLA takes, and TensorRT's own first choice for pictures.  Its histo
 as batches arrive, so few large, mixed batches serve it best.  On detection heads it is
 known to cut more than minmax should have kept: try both, and measure.
 """
+
 from calibrators.base import Calibration
 
 KIND, ALGORITHM = "IInt8EntropyCalibrator2", "EntropyCalibration2"

@@ -5,16 +5,17 @@ above there is infinity.  A layer stays in float when what it reads or writes co
 overflow, when its values lie where bits are missing, or when rounding its weights costs
 more than a whole half does.
 """
+
 from typing import NamedTuple
 
 import numpy as np
 
 LARGEST = 65504.0
-SMALLEST_NORMAL = 2.0 ** -14
+SMALLEST_NORMAL = 2.0**-14
 # Pictures in the field reach further than those of calibration.
 HEADROOM = 2.0
 # Most of a tensor's values lie within some 6 bits below its greatest.
-BELOW_GREATEST = 2.0 ** 6
+BELOW_GREATEST = 2.0**6
 # Rounding to 11 bits costs weights 1.7e-4 to 2.9e-4 of their norm; four times that means bits are missing.
 LARGEST_WEIGHT_ERROR = 1e-3
 
@@ -41,7 +42,7 @@ def summary(weights):
     largest = float(np.abs(values).max())
     if largest > LARGEST:
         return Weights(largest, float("inf"))
-    norm = float(np.sqrt((values ** 2).sum()))
+    norm = float(np.sqrt((values**2).sum()))
     lost = float(np.sqrt(((values - values.astype(np.float16)) ** 2).sum()))
     return Weights(largest, lost / norm if norm else 0.0)
 

@@ -3,6 +3,7 @@
 Nothing is cut, so one outlier widens every step; it suits regression and detection heads,
 and transformers, whose large values carry meaning.
 """
+
 from calibrators.base import Calibration
 
 KIND, ALGORITHM = "IInt8MinMaxCalibrator", "MinMaxCalibration"

@@ -4,6 +4,7 @@ TensorRT has no calibrator of percentiles, but takes a range for every tensor of
 network instead of one.  The ranges come from a RangeTable as a calibrators.cache.Cache; a
 tensor without one is left to half or float.
 """
+
 from edge_mpq.errors import CalibrationError, EngineError
 
 FLOATS = ("FLOAT", "HALF")

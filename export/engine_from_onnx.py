@@ -4,6 +4,7 @@ A board file: it needs what the engine needs, and no torch.  Some options are Te
 alone: memory, batch, effort, a DLA core, and calibration on the board, which builds an int8
 engine from the float model where its ONNX carries no Q/DQ.
 """
+
 import argparse
 import json
 import os

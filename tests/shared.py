@@ -1,4 +1,5 @@
 """Where the development data lies, if it lies anywhere: tests that need it skip without."""
+
 import os
 from pathlib import Path
 

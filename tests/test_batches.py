@@ -1,4 +1,5 @@
 """Input batches keep every bit of the recipe, and samples keep every class's share."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

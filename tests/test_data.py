@@ -1,4 +1,5 @@
 """Data in folders or from a factory: what each layout gives, and what each broken one is told."""
+
 import sys
 import types
 

@@ -66,9 +66,7 @@ def test_help_lists_every_verb(flag: str, capsys: pytest.CaptureFixture[str]) ->
 def test_help_and_version_import_no_framework_and_no_stage(tmp_path: Path) -> None:
     code = "import sys\nfrom edge_mpq.__main__ import main\nmain([sys.argv[1]])\nprint(*sys.modules, sep='\\n')"
     for flag in ("--help", "--version"):
-        done = subprocess.run(
-            [sys.executable, "-c", code, flag], capture_output=True, text=True, check=True, cwd=ROOT
-        )
+        done = subprocess.run([sys.executable, "-c", code, flag], capture_output=True, text=True, check=True, cwd=ROOT)
         loaded = {name.partition(".")[0] for name in done.stdout.split("\n")}
         assert loaded.isdisjoint({"torch", "numpy", "onnx", "onnxruntime", "cv2", "scipy", "matplotlib", "rich"})
         assert loaded.isdisjoint({"apps", "export", "calibrators"})
@@ -276,9 +274,7 @@ def test_no_verb_loads_a_framework_to_tell_its_options(words: list[str]) -> None
 
 
 @pytest.mark.parametrize("verb", launcher.VERBS)
-def test_an_unknown_option_is_exit_code_2_and_nothing_on_stdout(
-    verb: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_option_is_exit_code_2_and_nothing_on_stdout(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert launcher.main([verb, "--no-such-option"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and f"edge-mpq {verb}" in err

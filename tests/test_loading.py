@@ -1,4 +1,5 @@
 """Models from anywhere: what loads, and what every wrong path or file is told."""
+
 import sys
 from pathlib import Path
 

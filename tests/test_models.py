@@ -1,4 +1,5 @@
 """The zoo: every model exports with a free batch, and known weights and counts fit."""
+
 import subprocess
 import sys
 

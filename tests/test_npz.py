@@ -1,4 +1,5 @@
 """Data in one .npz: what it gives, and how every other, torn or hostile file is refused."""
+
 import io
 import zipfile
 

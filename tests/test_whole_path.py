@@ -47,9 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = draw.integers(0, 120, (160, 16, 16, 3)).astype(np.uint8)
     pictures[labels == 0, :, :, 0] += 120
     pictures[labels == 1, :, :, 2] += 120
-    np.savez(
-        folder / "data.npz", x_train=pictures[:96], y_train=labels[:96], x_test=pictures[96:], y_test=labels[96:]
-    )
+    np.savez(folder / "data.npz", x_train=pictures[:96], y_train=labels[:96], x_test=pictures[96:], y_test=labels[96:])
     assert main(quantize(folder, folder / "bundle")) == 0
     return folder
 
@@ -215,9 +213,7 @@ FAULTS = (
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_nonsense_is_one_line_and_exit_code_two(
-    fault: str, place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nonsense_is_one_line_and_exit_code_two(fault: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = nonsense(place)[fault]
     capsys.readouterr()
     assert main(arguments) == 2

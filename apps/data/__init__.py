@@ -2,6 +2,7 @@
 
 Axis letters: N pictures, H rows, W columns.
 """
+
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np

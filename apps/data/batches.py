@@ -2,6 +2,7 @@
 
 Axis letters: N pictures, H rows, W columns.
 """
+
 from collections.abc import Iterator, Sequence
 
 import cv2

@@ -5,6 +5,7 @@ pictures of ``test`` are measured on), or ``root/CLASS/...`` alone, of which eve
 then gives a fifth of its pictures to the test side.  A split by chance puts neighbouring
 frames of one video on both sides; give such data its own ``train`` and ``test``.
 """
+
 import os
 
 import cv2

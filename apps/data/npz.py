@@ -4,6 +4,7 @@ Pictures are uint8 RGB [N, H, W, 3], labels integers [N], classes strings [K].  
 is decompressed when it is first asked for, so measuring does not wait for the training
 half; its header is checked at the door.
 """
+
 import os
 import zipfile
 

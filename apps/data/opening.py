@@ -1,4 +1,5 @@
 """``--data``: from what a person writes to a DataSet."""
+
 import os
 
 from apps.data import DataSet, Pictures

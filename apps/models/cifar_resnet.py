@@ -2,6 +2,7 @@
 
 Axis letters: N pictures, C channels, H rows, W columns.
 """
+
 import torch
 import torch.nn.functional as F
 from torch import nn

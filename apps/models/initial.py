@@ -1,4 +1,5 @@
 """Starting weights shared by the convolutional models of the zoo."""
+
 from torch import nn
 
 

@@ -2,6 +2,7 @@
 
 Axis letters: N pictures, H rows, W columns.
 """
+
 import torch
 from torch import nn
 

@@ -3,6 +3,7 @@
 ResNet-50 strides in the 3x3 convolution of a block, as those weights were trained.
 Axis letters: N pictures, H rows, W columns.
 """
+
 import torch
 from torch import nn
 

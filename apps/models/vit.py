@@ -2,6 +2,7 @@
 
 Axis letters: N pictures, T tokens (one a patch), D width of a token, H rows, W columns.
 """
+
 import torch
 import torch.nn.functional as F
 from torch import nn

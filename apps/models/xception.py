@@ -4,6 +4,7 @@
 al. 2021, "Aerial imagery pile burn detection using deep learning: the FLAME dataset",
 section 4.1) with two logits instead of one.  Axis letters: N pictures, H rows, W columns.
 """
+
 import torch
 from torch import nn
 

@@ -3,6 +3,7 @@
 L4T is NVIDIA's name of the system, JetPack of the whole delivery; the compute capability
 follows from the chip.
 """
+
 import os
 import re
 from typing import NamedTuple, Tuple

@@ -5,6 +5,7 @@ JetPack 4 shows the INA3221 monitors as iio devices (``in_power0_input``, mW, be
 ``in1_label``).  There an INA238 (``power1_input``, uW) measures the whole input of the
 boards that carry one, AGX Thor among them.
 """
+
 import functools
 import glob
 import os

@@ -2,6 +2,7 @@
 
 Axis letters: H rows, W columns.
 """
+
 from typing import NamedTuple
 
 import cv2

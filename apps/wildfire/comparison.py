@@ -115,4 +115,3 @@ def _within(words: str, value: float, most: float) -> Claim:
 
 def _words(name: str) -> str:
     return {"mean_iou": "mean IoU"}.get(name, name)
-

@@ -3,6 +3,7 @@
 Every decoy draws itself into a picture at (x, y) with a size in pixels; they are laid into
 scenes with and without fire alike.
 """
+
 from collections.abc import Callable
 
 import cv2

@@ -6,6 +6,7 @@ video: two phases of one seed are two moments of one fire.
 
 Axis letters: H rows, W columns.
 """
+
 from typing import NamedTuple
 
 import cv2

@@ -6,6 +6,7 @@ at the top, as the data set's own archives unpack) hold frames and masks of equa
 
 Axis letters: H rows, W columns.
 """
+
 import os
 import re
 from collections import defaultdict

@@ -5,6 +5,7 @@ the drone's motion, with flames and smoke drawn at their moment.
 
 Axis letters: H rows, W columns of a frame.
 """
+
 from collections.abc import Iterator
 
 import cv2

@@ -5,6 +5,7 @@ grids get smaller weights (fractional Brownian motion, Mandelbrot and Van Ness 1
 
 Axis letters: H rows, W columns.
 """
+
 import cv2
 import numpy as np
 

@@ -5,6 +5,7 @@ which for three channels is several times slower.
 
 Axis letters: H rows, W columns.
 """
+
 import cv2
 import numpy as np
 

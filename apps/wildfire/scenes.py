@@ -6,6 +6,7 @@ the camera.  The mask is where flames can be seen through all of it.
 
 Axis letters: H rows, W columns.
 """
+
 from typing import NamedTuple
 
 import numpy as np

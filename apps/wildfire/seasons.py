@@ -2,6 +2,7 @@
 
 Colours are RGB from 0 to 1 as a camera shows them in even light.
 """
+
 from typing import NamedTuple
 
 import numpy as np

@@ -2,6 +2,7 @@
 
 Axis letters: H rows, W columns.
 """
+
 import cv2
 import numpy as np
 

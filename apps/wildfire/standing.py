@@ -5,6 +5,7 @@ outlines, so a row costs the same for three trees as for three hundred.
 
 Axis letters: H rows, W columns.
 """
+
 import cv2
 import numpy as np
 

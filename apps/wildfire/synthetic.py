@@ -3,6 +3,7 @@
 FLAME itself may not be shipped; what is written here has its folders and is read by the
 same reader.
 """
+
 import os
 import shutil
 import tempfile

@@ -15,9 +15,7 @@ MODEL, OTHERS = "mobilenet_v2_flame", "resnet20_flame, xception_small, xception_
 
 def main(argv: list[str]) -> int:
     """Run the task."""
-    parser = argparse.ArgumentParser(
-        prog="edge-mpq train wildfire-classify", description=__doc__.split(": ", 1)[1]
-    )
+    parser = argparse.ArgumentParser(prog="edge-mpq train wildfire-classify", description=__doc__.split(": ", 1)[1])
     train_arguments.add_model(parser, MODEL, OTHERS)
     train_arguments.add_task(parser)
     train_arguments.add_training(parser)

@@ -95,9 +95,7 @@ def _stride(task: Task, parts: Parts) -> int:
 def fitted(job: Job, model: nn.Module, epochs: int, settings: dict[str, Any], balance: bool) -> list[Epoch]:
     """Train ``model`` in place and give it the weights of its best epoch; the log."""
     _check(job, model)
-    log = loop.fit(
-        model, job.shuffled, epochs, progress=bar, loss=job.task.loss(job.labels, balance), **settings
-    )
+    log = loop.fit(model, job.shuffled, epochs, progress=bar, loss=job.task.loss(job.labels, balance), **settings)
     model.load_state_dict(read_state(str(settings["checkpoints"].best)))
     return log
 

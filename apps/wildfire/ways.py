@@ -89,9 +89,7 @@ def all_ways(args: argparse.Namespace, job: Job, target: Target) -> Iterator[Way
     formats = args.formats or (FORMATS if target.has_int8 else None)
     layers = layers_of(graph)
     budget = args.budget or usual_budget(layers, menu_of(layers, target, formats, keep))
-    chosen = planned(
-        work, graph, ranges, keep, runs_here(target), budget, "fisher", "milp", formats, args.threads
-    ).plan
+    chosen = planned(work, graph, ranges, keep, runs_here(target), budget, "fisher", "milp", formats, args.threads).plan
     made = {"int8": _int8(graph, target, keep), "mixed": chosen}
     for name, plan in made.items():
         yield _after(f"PTQ {name}", graph, plan, calibration, ranges) if plan else _refused(f"PTQ {name}", target)
@@ -148,9 +146,7 @@ def _refused(name: str, target: Target) -> Way:
     return Way(name, None, refused=why)
 
 
-def _after(
-    name: str, graph: fx.GraphModule, plan: PrecisionPlan, calibration: Calibration, ranges: RangeTable
-) -> Way:
+def _after(name: str, graph: fx.GraphModule, plan: PrecisionPlan, calibration: Calibration, ranges: RangeTable) -> Way:
     model, _ = quantize(graph, plan, calibration, ranges=ranges, progress=bar)
     return Way(name, graph, Quantized(plan, model))
 

@@ -1,4 +1,5 @@
 """Engines: one file per backend, listed by the door.  See base.py for the contract."""
+
 import sys
 
 from edge_mpq import door

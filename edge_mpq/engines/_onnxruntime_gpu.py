@@ -4,6 +4,7 @@ The engine file is the ONNX itself: these providers compile when a session opens
 what they compiled beside it (TensorRT) or not at all (CUDA).  A provider that cannot take a
 node leaves it to the CPU without a word, so the card says for each layer what ran it.
 """
+
 import io
 import json
 import os
@@ -56,7 +57,7 @@ def tensorrt_settings(data, asked, target, shape, kept):
     data: the ONNX in bytes.  asked: layer -> short name, {} for a float model.  shape: of the one
     input, by its name; a free batch is built for one picture.  kept: folder of what it compiles.
     """
-    (name, extents), = shape.items()
+    ((name, extents),) = shape.items()
     integers = b"QuantizeLinear" in data  # an operator's name stands in the file as it is
     settings = {
         "trt_engine_cache_enable": True,

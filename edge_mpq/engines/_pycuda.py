@@ -5,6 +5,7 @@ thread made the buffers, and nothing is left on the context stack when the proce
 Objects of pycuda are kept here under the integers that callers hold.  Graphs, which
 pycuda's releases do not capture, go through libcudart where that is found.
 """
+
 import contextlib
 from typing import Any
 

@@ -3,6 +3,7 @@
 Whatever is passed to TensorRT to be called back is guarded here: an exception that leaves
 such a callback kills the process on 8.0 and 8.2, and is swallowed on later ones.
 """
+
 import re
 import struct
 from collections import deque

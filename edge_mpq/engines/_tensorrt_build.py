@@ -3,6 +3,7 @@
 The network is parsed first, because what it holds (Q/DQ, a free batch axis) decides the
 configuration.
 """
+
 from typing import NamedTuple, Optional, Tuple
 
 from edge_mpq.engines import _tensorrt_api as api

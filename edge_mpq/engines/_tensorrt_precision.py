@@ -3,6 +3,7 @@
 A layer of TensorRT is called like the ONNX node it came from, or after it with a suffix
 where one node became several.  All functions here are pure.
 """
+
 from typing import Dict, NamedTuple, Set, Tuple
 
 # What moves or holds values and computes nothing that has a precision.

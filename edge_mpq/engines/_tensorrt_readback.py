@@ -3,6 +3,7 @@
 TensorRT names what it fused after all its parts (``conv1 + relu``), and in later versions
 lists the ONNX nodes of a kernel in its metadata.
 """
+
 import json
 import re
 from typing import Dict, Tuple

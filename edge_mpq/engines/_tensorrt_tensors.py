@@ -2,6 +2,7 @@
 
 Both classes have the same face; :func:`tensors_of` picks the one this engine has.
 """
+
 from typing import Any
 
 from edge_mpq.engines import _tensorrt_api as api

@@ -4,6 +4,7 @@ A cache is of use to one TensorRT version on one device only, and both stand in 
 name; TensorRT checks them again when it reads one.  On a Nano it turns tens of minutes of
 building into a few.
 """
+
 import os
 import re
 

@@ -9,6 +9,7 @@ A backend is a file of this folder with two functions::
 at all.  ``open`` refuses an engine whose card is missing, whose bytes were changed,
 or that was built on another device.
 """
+
 import os
 from typing import NamedTuple, Optional, Tuple
 

@@ -6,6 +6,7 @@ context, the one that TensorRT uses too, so any thread may call.
 
 Addresses, streams and graphs are plain integers; 0 is none.
 """
+
 import ctypes
 import glob
 

@@ -5,6 +5,7 @@ the field what it was calibrated on.  The recipe travels in the bundle.
 
 Axis letters: H rows, W columns, C channels, N frames.
 """
+
 import hashlib
 import json
 from typing import NamedTuple, Tuple

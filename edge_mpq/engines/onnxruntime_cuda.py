@@ -1,4 +1,5 @@
 """ONNX Runtime's CUDA provider: an ONNX on an NVIDIA GPU without an engine of one's own."""
+
 from edge_mpq.engines import _onnxruntime_gpu, base
 
 BACKEND, PROVIDER = "onnxruntime_cuda", "CUDAExecutionProvider"

@@ -5,6 +5,7 @@ takes them, builds, and reads back from the engine what each layer really got.  
 runs the engine.  Both take the library and the device as arguments, so that a stand-in
 can take their place.
 """
+
 import io
 import os
 import time

@@ -17,9 +17,7 @@ PAPER = "Yvinec, Dapogny, Bailly: Gradient-Based Post-Training Quantization, arX
 
 def run(task: Task, progress: Progress = silent) -> Outcome:
     """The recipe; see the family's contract."""
-    graph, ranges, made, trials = planned(
-        task, progress, sensitivity="importance", allocator="reverse_waterfilling"
-    )
+    graph, ranges, made, trials = planned(task, progress, sensitivity="importance", allocator="reverse_waterfilling")
     rule = Rule(Options(seed=task.seed))
     quantized, _ = quantize(graph, made, task.calibration, rounding=rule, ranges=ranges, progress=progress)
     return Outcome(made, graph, quantized, ranges, trials)

@@ -5,6 +5,7 @@ A zip that Python runs: the sealed bundle, a few frames, the code a board needs,
 that is not listed, or is not what the list says, is never used.  docs/bundle.md is the
 format in prose.
 """
+
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ DATA = ("bundle/", "frames/")
 MAX_ENTRIES = 4096
 MAX_LIST_BYTES = 1 << 20
 # All entries together.  Python 3.6 reads no archive beyond 32-bit offsets.
-MAX_BYTES = 2 * 1024 ** 3
+MAX_BYTES = 2 * 1024**3
 BLOCK = 1 << 20
 # All that zipfile raises over bytes that are no whole zip, from Python 3.6 to 3.13.
 TORN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, OverflowError, RuntimeError)

@@ -3,6 +3,7 @@
 ``bundle.json`` lists every file with its length and SHA-256; nothing else in the
 folder is ever opened.  docs/bundle.md is the format in prose.
 """
+
 import hashlib
 import os
 from typing import Any, Dict, NamedTuple
@@ -12,7 +13,7 @@ from edge_mpq.records import document
 
 KIND, VERSION = "bundle", 1
 NAME = "bundle.json"
-MAX_FILE_BYTES = 2 * 1024 ** 3
+MAX_FILE_BYTES = 2 * 1024**3
 # How a recipe fits a frame of another shape (engines/inputs.py does it).
 FITS = ("stretch", "crop", "pad")
 

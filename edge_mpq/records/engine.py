@@ -1,4 +1,5 @@
 """EngineCard: what was built, from what, by what, and what each layer really got."""
+
 from typing import Dict, NamedTuple
 
 from edge_mpq.records import document

@@ -7,6 +7,7 @@ point or symmetric int8 is the target's scheme (records/target.py).  ``fp8`` is 
 ``int4b32`` are block-wise weights, one scale for every 32 inputs of an output; ``uint4b32`` have a
 zero point a block as well.
 """
+
 import re
 from typing import NamedTuple
 
@@ -87,5 +88,5 @@ def get(name):
         )
     unsigned, (bits, block) = bool(found.group(1)), (int(text) for text in found.groups()[1:])
     plain = _integer(bits)
-    largest = float(2 ** bits - 1) if unsigned else plain.largest
+    largest = float(2**bits - 1) if unsigned else plain.largest
     return plain._replace(name=name, largest=largest, block=block, unsigned=unsigned)

@@ -1,4 +1,5 @@
 """LayerSpec: what planning knows of one layer, and nothing of the framework it came from."""
+
 import hashlib
 from typing import NamedTuple, Optional, Tuple
 
@@ -72,7 +73,7 @@ def layer_from_json(body, where):
         macs=fields.take("macs", int),
         groups=fields.take("groups", int),
         tie=fields.take("tie", str, optional=True),
-        **shapes
+        **shapes,
     )
     fields.done()
     return layer

@@ -1,4 +1,5 @@
 """RangeTable: the range of values each quantized tensor takes, and where it was measured."""
+
 from typing import Dict, NamedTuple, Tuple
 
 from edge_mpq.records import document

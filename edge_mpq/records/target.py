@@ -4,6 +4,7 @@ Figures are dense peaks from the sources named in docs/targets.md; ``efficiency`
 the share of the peak that convolution engines reach in practice (30 to 60 %), so the
 roofline predicts the right order, not the right digit.
 """
+
 from typing import Dict, NamedTuple, Tuple
 
 from edge_mpq.errors import TargetError

@@ -6,6 +6,7 @@ FOLDER holds tensorrt_bindings/, the libraries are bindings.c compiled under the
 needs.  What TensorRT answers means nothing here; what counts is that the bindings accept
 every name, number and type of argument.  Prints what was driven.
 """
+
 import ctypes
 import resource
 import sys

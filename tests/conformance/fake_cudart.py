@@ -4,6 +4,7 @@ While a stream captures, what it is given is kept instead, and runs when the gra
 launched.  Functions take what ctypes would be given: ``byref`` objects, integers, None.
 Runs on Python 3.6.
 """
+
 import ctypes
 
 

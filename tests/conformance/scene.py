@@ -7,6 +7,7 @@ for.  Every version is as strict about names and arities as its bindings are.
 
 Runs on Python 3.6.
 """
+
 import ctypes
 import json
 import struct

@@ -1,4 +1,5 @@
 """What the little TensorRT of scene.py answers, by ``Class.member``.  Runs on Python 3.6."""
+
 import ctypes
 import json
 

@@ -12,6 +12,7 @@ written to the module's ``calls``.
 
 Runs on Python 3.6, so that board code can be driven through it there.
 """
+
 import enum
 import functools
 import gzip

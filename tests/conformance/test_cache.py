@@ -27,8 +27,12 @@ names = st.text(letters, min_size=1).filter(lambda name: bool(name.strip()))
 @pytest.mark.parametrize(
     ("version", "number"),
     [
-        ((8, 2, 1), 8201), ((8, 5, 2), 8502), ((7, 1, 3), 7103),
-        ((10, 3, 0), 100300), ((10, 13, 3), 101303), ((8, 6), 8600),
+        ((8, 2, 1), 8201),
+        ((8, 5, 2), 8502),
+        ((7, 1, 3), 7103),
+        ((10, 3, 0), 100300),
+        ((10, 13, 3), 101303),
+        ((8, 6), 8600),
     ],
 )
 def test_the_header_numbers_versions_as_tensorrt_does(version: tuple, number: int) -> None:

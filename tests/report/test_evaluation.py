@@ -43,9 +43,7 @@ def test_without_a_curve_or_errors_their_places_are_left_out() -> None:
 
 def test_names_of_classes_and_captions_are_escaped() -> None:
     hostile = "<script>alert(1)</script>"
-    source = page.render(
-        _report(classes=[hostile, "No_Fire"], positive=hostile, worst=[[hostile, JUDGED.worst[0][1]]])
-    )
+    source = page.render(_report(classes=[hostile, "No_Fire"], positive=hostile, worst=[[hostile, JUDGED.worst[0][1]]]))
     assert hostile not in source and "&lt;script&gt;alert(1)" in source
 
 

@@ -1,4 +1,5 @@
 """FLAME's folders: both tasks read back, and every way they can be broken."""
+
 import cv2
 import numpy as np
 import pytest

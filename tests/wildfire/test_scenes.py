@@ -1,4 +1,5 @@
 """Drawn scenes: the same every time, flames where the mask says, and no giveaway in mere colour."""
+
 import hashlib
 
 import numpy as np

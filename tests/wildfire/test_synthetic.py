@@ -1,4 +1,5 @@
 """Drawn data on disk and as video: read back by the same readers, whole or not there at all."""
+
 import hashlib
 import json
 

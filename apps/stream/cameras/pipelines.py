@@ -3,6 +3,7 @@
 A camera is written as an address, ``csi://0?width=1280&height=720&fps=30&flip=2``.  Its
 pipeline decodes and converts on the Jetson's own engines and gives BGR frames.
 """
+
 import os
 import re
 from typing import NamedTuple
@@ -139,13 +140,13 @@ def of_address(address, jetpack="6"):
     codec = address.codec or "h264"
     if address.kind == "rtsp":
         # enable-max-performance keeps the decoder's clock up, which cuts delay.
-        source = "rtspsrc location=\"{}\" latency={} ! rtp{}depay ! ".format(address.place, address.latency, codec)
+        source = 'rtspsrc location="{}" latency={} ! rtp{}depay ! '.format(address.place, address.latency, codec)
         return source + DECODE.format(codec=codec, fast=" enable-max-performance=1") + OUT_OF_NVMM.format(size)
     demuxer = demuxer_of(address.place)
     if not demuxer:
         what = "{} is of no kind JetPack takes apart".format(address.place)
         raise SourceError(what, "it takes " + ", ".join(DEMUXERS))
-    source = "filesrc location=\"{}\" ! {} ! ".format(address.place, demuxer)
+    source = 'filesrc location="{}" ! {} ! '.format(address.place, demuxer)
     return source + DECODE.format(codec=codec, fast="") + OUT_OF_NVMM.format(size)
 
 

@@ -17,6 +17,7 @@ PIP_OPENCV = JETSON._replace(opencv_gstreamer=False)
 BARE = PIP_OPENCV._replace(gst_launch="")
 COMPUTER = Setup("", True, "/usr/bin/gst-launch-1.0")
 
+
 @pytest.mark.parametrize(
     ("spec", "here", "way"),
     [

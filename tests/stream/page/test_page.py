@@ -1,6 +1,5 @@
 """The page in a real browser: Chromium without a window, driven by Playwright (``pip install edge-mpq[browser]``)."""
 
-
 import pytest
 
 from tests.stream.page_of import pictures, served, write_engines, write_pictures
