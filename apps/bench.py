@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 from apps import arguments
 from apps.stream.options import above_zero
 from apps.terminal import finish, say
-from edge_mpq.errors import DataError
 from edge_mpq.records import bundle as bundles
 from edge_mpq.records import plan as plans
 from edge_mpq.records import report as reports
@@ -36,17 +35,13 @@ def main(argv: list[str]) -> int:
     from apps.board_bench import planned_rows
     from apps.data.batches import batches
     from apps.data.masks import truth_of
-    from apps.data.opening import open_data
+    from apps.data.opening import check_classes, open_data
     from edge_mpq.engines import inputs
 
     bundle = bundles.open_folder(args.bundle)
     before = _before(args.bundle, bundle)
     data = open_data(args.data, bundle.task)
-    if bundle.classes and data.classes != bundle.classes:
-        raise DataError(
-            f"{args.data} has classes {', '.join(data.classes[:5])}, the bundle {', '.join(bundle.classes[:5])}",
-            "bench on data with the classes the model was made for",
-        )
+    check_classes(data, args.data, bundle.classes)
     recipe = inputs.from_json(bundle.recipe)
     truth = truth_of(data.test, recipe, bundle.task)
     pairs = list(batches(truth or data.test, recipe, 64))

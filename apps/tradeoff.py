@@ -8,7 +8,7 @@ from typing import Any
 from apps import arguments
 from apps.stream.options import above_zero
 from apps.terminal import finish, say
-from edge_mpq.errors import DataError, UsageError
+from edge_mpq.errors import UsageError
 
 # Every engine runs so long before it is timed.
 WARM_S = 0.3
@@ -55,7 +55,7 @@ def _measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
     sizes = [size_of(text) for text in args.resolution or []]
 
     from apps import tradeoff_plans, tradeoff_sweep
-    from apps.data.opening import open_data
+    from apps.data.opening import check_classes, open_data
     from apps.data.unlabelled import open_unlabelled
     from edge_mpq.records import tradeoff as records
     from edge_mpq.report import tradeoff as figures
@@ -66,13 +66,8 @@ def _measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
     if not sizes and len(own) > 1:
         told = ", ".join("{} x {}".format(*size) for size in own)
         raise UsageError(f"the bundles are of several input sizes ({told})", "say which with --resolution")
-    classes = found[0].bundle.classes
     data = open_unlabelled(args.data) or open_data(args.data, found[0].bundle.task)
-    if classes and data.classes and data.classes != classes:
-        raise DataError(
-            f"{args.data} has classes {', '.join(data.classes[:5])}, the bundles {', '.join(classes[:5])}",
-            "measure on data with the classes the model was made for",
-        )
+    check_classes(data, args.data, found[0].bundle.classes)
     options = tradeoff_sweep.Options(
         data=args.data,
         threads=sorted(set(args.threads)),

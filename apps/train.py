@@ -3,19 +3,19 @@
 import argparse
 import importlib
 
-# A task is a module with main(argv).
+# A task is a function of a module, which takes argv.
 TASKS = {
-    "classify": ("apps.train_classify", "pictures into classes, in floating point or by a plan"),
-    "wildfire-classify": ("apps.wildfire.train_classify", "fire or no fire in a picture"),
-    "wildfire-segment": ("apps.wildfire.train_segment", "fire pixel by pixel"),
-    "wildfire-table": ("apps.wildfire.train_table", "one wildfire model in float, AMP, PTQ and QAT, compared"),
+    "classify": ("apps.train_classify", "main", "pictures into classes, in floating point or by a plan"),
+    "wildfire-classify": ("apps.wildfire.train_model", "classify", "fire or no fire in a picture"),
+    "wildfire-segment": ("apps.wildfire.train_model", "segment", "fire pixel by pixel"),
+    "wildfire-table": ("apps.wildfire.train_table", "main", "one wildfire model in float, AMP, PTQ and QAT, compared"),
 }
 
 
 def main(argv: list[str]) -> int:
     """Run the verb."""
     width = max(map(len, TASKS))
-    rows = "\n".join(f"  {task.ljust(width)}  {line}" for task, (_, line) in TASKS.items())
+    rows = "\n".join(f"  {task.ljust(width)}  {line}" for task, (*_, line) in TASKS.items())
     parser = argparse.ArgumentParser(
         prog="edge-mpq train",
         usage="edge-mpq train TASK [options]",
@@ -25,4 +25,5 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("task", metavar="TASK", choices=TASKS, help=argparse.SUPPRESS)
     args = parser.parse_args(argv[:1])
-    return importlib.import_module(TASKS[args.task][0]).main(argv[1:])
+    module, function, _ = TASKS[args.task]
+    return getattr(importlib.import_module(module), function)(argv[1:])

@@ -70,6 +70,13 @@ def test_a_free_batch_gets_a_profile_and_a_fixed_one_none(engine: Path) -> None:
     assert gpu._settings("CUDAExecutionProvider", engine, "kept", {}, ORIN) == {}
 
 
+def test_where_the_profile_is_of_one_picture_the_engine_says_so() -> None:
+    free, fixed = (base.TensorSpec("x", (extent, 3, 8, 8), "float32") for extent in (None, 4))
+    assert gpu.of_profile(gpu.TENSORRT, free).shape == (1, 3, 8, 8)
+    assert gpu.of_profile(gpu.TENSORRT, fixed) == fixed
+    assert gpu.of_profile("CUDAExecutionProvider", free) == free
+
+
 @pytest.mark.parametrize(
     ("operation", "kind", "provider", "short"),
     [

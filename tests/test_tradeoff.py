@@ -192,7 +192,7 @@ def test_bundles_that_do_not_belong_together_are_refused(place, tmp_path, capsys
         ([source, other], data, "other has other classes than"),
         ([source, maps, bare], data, "maps is to segment"),
         ([source, bare], data, "bare has no fp32 to be held against"),
-        ([other], data, "has classes 0, 1, the bundles cat, dog"),
+        ([other], data, "has classes 0, 1, the bundle cat, dog"),
         ([source, large], data, "several input sizes (16 x 16, 32 x 32); say which with --resolution"),
         ([foreign], data, "target jetson-orin-nano wants backend tensorrt, which is not on this machine"),
         ([source], str(empty), "holds no class folders"),

@@ -45,6 +45,15 @@ def open_data(spec: str, task: str = "classify") -> DataSet:
     raise DataError(f"there is no data at {spec!r}", FORMS)
 
 
+def check_classes(data: DataSet, spec: str, classes: list[str]) -> None:
+    """Raise DataError where ``data``, named by ``spec``, is labelled in others than ``classes``, a bundle's."""
+    if classes and data.classes and data.classes != classes:
+        raise DataError(
+            f"{spec} has classes {', '.join(data.classes[:5])}, the bundle {', '.join(classes[:5])}",
+            "give data with the classes that the model was made for",
+        )
+
+
 def _has_masks(folder: str) -> bool:
     """Whether a folder holds FLAME's pairs of frames and masks."""
     return all(os.path.isdir(os.path.join(folder, name)) for name in ("Images", "Masks"))

@@ -4,6 +4,9 @@ import argparse
 
 from apps import arguments, train_arguments
 
+# Trained unless told otherwise.
+MODELS = {"classify": "mobilenet_v2_flame", "segment": "light_segmenter"}
+
 
 def add_task(parser: argparse.ArgumentParser) -> None:
     """The data, and how pictures become inputs."""

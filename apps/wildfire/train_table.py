@@ -9,7 +9,7 @@ import argparse
 import shlex
 
 from apps.terminal import finish
-from apps.wildfire import train_arguments, train_classify, train_segment
+from apps.wildfire import train_arguments
 from edge_mpq.records import target as targets
 
 
@@ -29,8 +29,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the engines (1)")
     train_arguments.add_training(parser)
     args = parser.parse_args(argv)
-    usual = {"classify": train_classify.MODEL, "segment": train_segment.MODEL}
-    args.model = args.model or usual[args.task]
+    args.model = args.model or train_arguments.MODELS[args.task]
 
     from apps.wildfire import compare_ways
 

@@ -74,6 +74,12 @@ def tensorrt_settings(data, asked, target, shape, kept):
     return settings
 
 
+def of_profile(provider, spec):
+    """The TensorSpec ``spec`` of an input as ``provider`` takes it: TensorRT's profile is of one picture."""
+    free = provider == TENSORRT and spec.shape[:1] == (None,)
+    return spec._replace(shape=(1,) + spec.shape[1:]) if free else spec
+
+
 def _settings(provider, path, kept, asked, target):
     """The options of ``provider`` for the ONNX at ``path``: none but for TensorRT's."""
     if provider != TENSORRT:
@@ -186,7 +192,7 @@ class GpuEngine(Engine):
         self.provider, self.path, self.card, self.threads = provider, str(path), card, threads
         self.settings = _settings(provider, path, self.path + ".cache", card.asked, targets.get(card.target))
         self.session = _session(provider, path, threads, self.settings)
-        self.inputs = tuple(onnxruntime.spec(item) for item in self.session.get_inputs())
+        self.inputs = tuple(of_profile(provider, onnxruntime.spec(item)) for item in self.session.get_inputs())
         self.outputs = tuple(onnxruntime.spec(item) for item in self.session.get_outputs())
 
     def infer(self, batch):
