@@ -13,7 +13,13 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="edge-mpq compare", description="Run recipes on one model, data, budget and target, and rank them."
     )
-    parser.add_argument("--recipes", nargs="+", required=True, metavar="R", help="all, or names of recipes")
+    parser.add_argument(
+        "--recipes",
+        nargs="+",
+        required=True,
+        metavar="R",
+        help="all, or names of recipes, NAME:KEY=VALUE,... with settings",
+    )
     arguments.add_model(parser)
     arguments.add_data(parser)
     arguments.add_task(parser)

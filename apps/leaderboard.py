@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import time
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -54,7 +55,7 @@ class Trial(NamedTuple):
 
     @property
     def stem(self) -> str:
-        return f"{self.options.out}/trials/{self.recipe}-{self.seed}"
+        return f"{self.options.out}/trials/{re.sub('[^-+.=,0-9A-Za-z_]', '_', self.recipe)}-{self.seed}"
 
 
 def compare(args: argparse.Namespace, command: str) -> dict[str, Any]:

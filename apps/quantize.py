@@ -25,7 +25,9 @@ def main(argv: list[str]) -> int:
     arguments.add_data(parser)
     arguments.add_plan(parser)
     parser.add_argument(
-        "--recipe", metavar="R", help="a published system in place of the methods above; compare lists them"
+        "--recipe",
+        metavar="R",
+        help="a published system in place of the methods above, NAME:KEY=VALUE,... with settings; compare lists them",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle to write")
     parser.add_argument("--threads", type=above_zero(int), default=1, metavar="N", help="threads of the engine (1)")

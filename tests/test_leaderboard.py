@@ -42,6 +42,16 @@ def test_recipes_are_ranked_on_the_engine_and_a_second_run_repeats_nothing(place
         main(compare(place, tmp_path / "out", "--budget", "size<=6bits", "--formats", "w8a8", "w4a8"))
 
 
+def test_a_recipe_stands_beside_itself_with_other_settings(place, tmp_path):  # noqa: F811
+    names = ["gradient_ptq:iterations=1", "gradient_ptq:iterations=1,grid=power", "gradient_ptq:unit=model"]
+    assert main(compare(place, tmp_path / "out", *BUDGET, "--recipes", *names)) == 0
+    entries = leaderboard.load(tmp_path / "out" / "leaderboard.json").entries
+    assert [entry.recipe for entry in entries] == names
+    assert [entry.deployable for entry in entries] == [True, False, False]
+    assert [bool(entry.failure) for entry in entries] == [False, False, True]
+    assert (tmp_path / "out" / "trials" / "gradient_ptq_iterations=1-0.plan.json").is_file()
+
+
 def test_a_recipe_that_cannot_serve_is_told_and_the_others_go_on(place, tmp_path):  # noqa: F811
     narrow = ("--budget", "size<=4.5bits", "--formats", "w8a8", "w4a8", "--recipes", "default", "uniform")
     assert main(compare(place, tmp_path / "out", "--budget", "drop<=100%", "--formats", "w8a8", "w4a8")) == 0
@@ -55,6 +65,7 @@ def test_a_recipe_that_cannot_serve_is_told_and_the_others_go_on(place, tmp_path
     "wrong, said",
     [
         (("--recipes", "magic"), "there is no 'magic' in recipes"),
+        (("--recipes", "uniform:bits=3"), "'bits=3' sets nothing of it; it has no settings"),
         (("--seeds", "0"), "--seeds 0"),
         (("--budget", "size<=huge"), "is no budget term"),
     ],

@@ -285,9 +285,9 @@ def run(task, progress):
 
 def test_a_recipe_takes_the_place_of_methods(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A transform moves channels, so the float model in the bundle is another; accuracy as given stands beside it."""
-    assert main(quantize(place, place / "by-recipe", "--recipe", "mptq_vit", "--json")) == 0
+    assert main(quantize(place, place / "by-recipe", "--recipe", "mptq_vit:twin=false", "--json")) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["recipe"] == "mptq_vit" and said["trials"] > 0 and 0 <= said["given_top1"] <= 1
+    assert said["recipe"] == "mptq_vit:twin=false" and said["trials"] > 0 and 0 <= said["given_top1"] <= 1
     assert "sensitivity" not in said
     report = reports.load(place / "by-recipe" / "report.json")
     mixed = next(variant for variant in report.variants if variant.name == "mixed")
@@ -299,6 +299,7 @@ def test_a_recipe_takes_the_place_of_methods(place: Path, capsys: pytest.Capture
     "more, said",
     [
         (["--recipe", "mptq"], "there is no 'mptq' in recipes"),
+        (["--recipe", "fliqs:epochs=none"], "epochs=none: no whole number; write fliqs:KEY=VALUE"),
         (["--recipe", "default", "--rounding", "nearest"], "brings its own methods, --rounding asks for others"),
         (["--recipe", "mylab.twin"], "rounded on two regions, which no engine does"),
     ],

@@ -4,6 +4,7 @@ A method is one file with ``PAPER`` and ``run(task, progress) -> Outcome``.  All
 task, so that they can be compared on one model, budget and engine.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, cast
@@ -13,6 +14,7 @@ from torch import fx
 
 from edge_mpq import door
 from edge_mpq.progress import Progress
+from edge_mpq.recipes._settings import spoken
 from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
@@ -63,7 +65,8 @@ class Outcome(NamedTuple):
 class Recipe(Protocol):
     """What a file of this folder offers.  ``PAPER``: authors, title, where."""
 
-    PAPER: str
+    @property
+    def PAPER(self) -> str: ...
 
     def run(self, task: Task, progress: Progress) -> Outcome:
         """The quantized model within ``task.budget``; PlanError where the system cannot serve the task."""
@@ -74,6 +77,20 @@ def names() -> list[str]:
     return door.names(sys.modules[__name__])
 
 
+class Settled(NamedTuple):
+    """A recipe with settings other than its own."""
+
+    PAPER: str
+    run: Callable[..., Outcome]
+
+
 def get(name: str) -> Recipe:
-    """The module of recipe ``name``."""
-    return cast(Recipe, door.get(sys.modules[__name__], name))
+    """The module of recipe ``name``; with settings behind it (``fliqs:epochs=16``) the recipe that has them.
+
+    Raises UsageError for a recipe or a setting that there is not.
+    """
+    stem, colon, words = name.partition(":")
+    module = cast(Recipe, door.get(sys.modules[__name__], stem))
+    if not colon:
+        return module
+    return Settled(module.PAPER, functools.partial(module.run, **spoken(stem, module.run, words)))

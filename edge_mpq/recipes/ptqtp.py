@@ -16,6 +16,7 @@ from torch import fx
 
 from edge_mpq import graph as ir
 from edge_mpq import hessians, simulation
+from edge_mpq.errors import UsageError
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizers import trit_planes
 from edge_mpq.quantizers.affine import AffineQuantizer
@@ -86,7 +87,9 @@ def _is_narrow(quantized: fx.GraphModule, name: str) -> bool:
 
 
 def run(task: Task, progress: Progress = silent, variant: str = "free", weighted: bool = False) -> Outcome:
-    """The recipe; see the family's contract, and :class:`TritPlanes` for the options."""
+    """The recipe; see the family's contract, and :class:`TritPlanes` for the options, UsageError for others."""
+    if variant not in trit_planes.VARIANTS:
+        raise UsageError(f"no trit planes are called {variant!r}", "choose one of " + ", ".join(trit_planes.VARIANTS))
     graph, ranges, made, trials = planned(task, progress)
     rule = TritPlanes(task.target, variant, weighted)
     quantized, _ = quantize(graph, made, task.calibration, rounding=rule, ranges=ranges, progress=progress)

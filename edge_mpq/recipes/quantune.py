@@ -41,9 +41,9 @@ CONFIRMED = 3
 SHARE_OF_LAYERS = 0.25
 
 
-def run(task: Task, progress: Progress = silent) -> Outcome:
-    """The recipe; see the family's contract."""
-    return tuned(task, progress)[0]
+def run(task: Task, progress: Progress = silent, trials: int = TRIALS) -> Outcome:
+    """The recipe; see the family's contract.  trials: how many configurations are tried."""
+    return tuned(task, progress, trials)[0]
 
 
 def tuned(

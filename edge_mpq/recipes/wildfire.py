@@ -10,7 +10,7 @@ GPU matrix work runs in half precision, whose eleven bits hold codes of eight, a
 import torch
 
 from edge_mpq import graph as ir
-from edge_mpq.errors import PlanError
+from edge_mpq.errors import PlanError, UsageError
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
@@ -22,11 +22,22 @@ PAPER = (
     "2024, arXiv 2401.08105"
 )
 # Small steps: the weights are those of a trained model already.
-EPOCHS, RATE, DISTILLATION = 8, 2e-4, 0.9
+EPOCHS, LEARNING_RATE, DISTILLATION = 8, 2e-4, 0.9
 
 
-def run(task: Task, progress: Progress = silent) -> Outcome:
-    """The recipe; see the family's contract.  PlanError for a task without labelled pictures to train on."""
+def run(
+    task: Task,
+    progress: Progress = silent,
+    epochs: int = EPOCHS,
+    learning_rate: float = LEARNING_RATE,
+    distillation: float = DISTILLATION,
+) -> Outcome:
+    """The recipe; see the family's contract.  distillation: the weight of the float model's answers against labels.
+
+    Raises PlanError for a task without labelled pictures to train on, UsageError for a weight that is no share.
+    """
+    if not 0 <= distillation <= 1:
+        raise UsageError(f"a distillation of {distillation} is no share", "give one from 0 to 1")
     if task.training is None:
         raise PlanError("the wildfire recipe trains, and there is no labelled picture", "give training pictures")
     graph, ranges, made, trials = planned(task, progress)
@@ -42,12 +53,12 @@ def run(task: Task, progress: Progress = silent) -> Outcome:
             made,
             ranges,
             task.training,
-            EPOCHS,
-            RATE,
+            epochs,
+            learning_rate,
             device,
             progress,
             teacher=task.graph,
-            distillation=DISTILLATION,
+            distillation=distillation,
             precision="fp16" if device == "cuda" else "fp32",
         )
     return Outcome(made, learned.graph, learned.model, learned.ranges, trials)
