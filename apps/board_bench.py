@@ -16,7 +16,7 @@ import numpy as np
 
 from apps import board_report, board_timing, doctor_facts
 from apps.stream import jetson
-from apps.stream.engine_from_bundle import ROLES, open_engine
+from apps.stream.engine_from_bundle import ROLES, open_engine, roles_of, source_of
 from apps.stream.power import Sampler
 from edge_mpq.engines import inputs
 from edge_mpq.errors import SourceError
@@ -66,7 +66,7 @@ def nominal_weights(role, plan, file_bytes):
     bits, mib = predicted.get("weight_bits"), predicted.get("size_mib")
     if not bits or mib is None:
         return file_bytes / MIB, 32.0
-    mine = {"fp32": 32.0, "int8": 8.0}.get(role, bits)
+    mine = {"fp32": 32.0, "int8": 8.0, "calibrated": 8.0}.get(role, bits)
     return mib / bits * mine, mine
 
 
@@ -99,24 +99,22 @@ def measure(folder, bundle, frames, args, sampler, say):
     batch = batches[0] if batches else np.random.RandomState(0).randn(1, 3, recipe.height, recipe.width)
     plan = plan_record.load(os.path.join(folder, bundle.files["plan"])) if "plan" in bundle.files else None
     idle = _idle(sampler, say)
-    engines = {}
+    engines, roles = {}, roles_of(folder, bundle)
     try:
-        for role, _ in ROLES:
-            if role in bundle.files:
-                engines[role] = open_engine(folder, bundle, role, args.backend, args.threads, say)
+        for role, _ in roles:
+            engines[role] = open_engine(folder, bundle, role, args.backend, args.threads, say)
         reference = "fp32" if "fp32" in engines else "model"
         agreed = {role: board_timing.agreement(engine, engines[reference], batches) for role, engine in engines.items()}
         say("timing {} in {} turns".format(", ".join(engines), args.turns))
         batch = batch.astype(np.float32)
         timed = board_timing.interleaved(engines, batch, args.turns, args.warm, sampler)
         made, known = [], before(folder)
-        for role, name in ROLES:
-            if role in engines:
-                size = os.path.getsize(os.path.join(folder, bundle.files[role]))
-                weights, rows = known_of(role, known.get(name), plan, size)
-                profile = engines[role].profile(batch) if rows else []
-                spent = timed[role], timed[reference]
-                made.append(variant(name, *spent, engines[role], size, weights, rows, profile, agreed[role]))
+        for role, name in roles:
+            size = os.path.getsize(os.path.join(folder, bundle.files[source_of(role)]))
+            weights, rows = known_of(role, known.get(name), plan, size)
+            profile = engines[role].profile(batch) if rows else []
+            spent = timed[role], timed[reference]
+            made.append(variant(name, *spent, engines[role], size, weights, rows, profile, agreed[role]))
         machine = machine_of(engines["model"].card, args.threads)
     finally:
         for engine in engines.values():

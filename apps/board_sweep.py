@@ -61,7 +61,7 @@ def refuse_batches(engines, batches):
         told = ", ".join("{} takes {}".format(name, count) for name, count in tied.items())
         asked = ", ".join(map(str, sorted(set(batches))))
         raise EngineError("batches of {} were asked, the batch is not free: {}".format(asked, told),
-                          "ask for that batch alone, or export with a free one")  # fmt: skip
+                          "ask for that batch alone, or make the bundle of a model with a free one")  # fmt: skip
 
 
 def timed(wanted, opened, picture, turns, warm_s, sampler, clock=time.perf_counter, progress=board_timing.untold):

@@ -37,11 +37,12 @@ def measure(folder, bundle, frames, args, sampler, say):
     pictures = board_bench.frames_of(frames, recipe)
     noise = np.random.RandomState(0).randn(1, 3, recipe.height, recipe.width)
     picture = (pictures[0] if pictures else noise).astype(np.float32)
-    opened, made = {}, []
+    # fp32 answers one picture in any case: that is what all are held against.
+    opened, made, asked = {}, [], [1] + args.batch
     try:
         for role, name in names.items():
             for threads in args.threads:
-                opened[name, threads] = open_engine(folder, bundle, role, args.backend, threads, say)
+                opened[name, threads] = open_engine(folder, bundle, role, args.backend, threads, say, asked)
         first = {name: opened[name, min(args.threads)] for name in names.values()}
         board_sweep.refuse_batches(first, args.batch)
         agreed = {name: board_timing.agreement(one, first["fp32"], pictures) for name, one in first.items()}

@@ -1,5 +1,7 @@
 """Whether a bundle was made for this machine."""
 
+from edge_mpq.records import target as target_record
+
 MEND = "quantize for this board, or give --backend to run it here all the same"
 
 
@@ -31,8 +33,9 @@ def tensorrt_fault(target, version):
     have = version_of(version)
     if target.backend != "tensorrt" or not have:
         return ""
-    if have < target.tensorrt[:2]:
-        return "TensorRT {} here is older".format(version)
+    newest = target_record.newest_opset(have)
+    if target.opset > newest:
+        return "TensorRT {} here is older: it reads opset {}, the ONNX is of {}".format(version, newest, target.opset)
     if target.dialect == "weak" and have >= (11, 0):
         return "its precision is said in hints, TensorRT {} here takes typed graphs only".format(version)
     return ""

@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from apps import bundle_fit
+from apps.stream import jetson
 
 OK, MISSING, WRONG = "ok", "missing", "wrong"
 # What a build needs beside the weights: the libraries and their kernels, and the workspace.
@@ -70,7 +71,9 @@ def _jetpack(facts):
         mend = "in a container mount it: -v /etc/nv_tegra_release:/etc/nv_tegra_release:ro"
         return Finding("JetPack", MISSING, "no /etc/nv_tegra_release and no package nvidia-l4t-core", mend)
     if not facts.jetson.jetpack:
-        return Finding("JetPack", WRONG, "L4T {}, which is not known here".format(l4t), "flash a JetPack from 4.6 on")
+        newer = facts.jetson.l4t > max(jetson.JETPACKS)
+        mend = "a newer edge-mpq may know it" if newer else "flash a JetPack from 4.6 on"
+        return Finding("JetPack", WRONG, "L4T {}, which is not known here".format(l4t), mend)
     text = "{} (L4T {})".format(facts.jetson.jetpack, l4t)
     if facts.jetson.l4t < (32, 6):
         return Finding("JetPack", WRONG, text + ", with TensorRT 7", "flash JetPack 4.6 or later")

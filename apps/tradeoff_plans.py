@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -115,9 +116,9 @@ def at_size(one: Contender, size: Size, scratch: str) -> Contender:
     return one._replace(folder=folder, bundle=bundles.seal(folder, one.bundle._replace(recipe=recipe, files=files)))
 
 
-def opened(one: Contender, backend: str | None, threads: int) -> Engine:
-    """The engine of ``one``, built where there is none."""
-    return open_engine(one.folder, one.bundle, one.role, backend, threads, say)
+def opened(one: Contender, backend: str | None, threads: int, batches: Sequence[int]) -> Engine:
+    """The engine of ``one``, built where there is none that takes all of ``batches`` and one picture."""
+    return open_engine(one.folder, one.bundle, one.role, backend, threads, say, [1, *batches])
 
 
 def facts_of(one: Contender, engine: Engine, example: np.ndarray) -> PlanFacts:

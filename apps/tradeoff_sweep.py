@@ -22,6 +22,7 @@ from apps.terminal import bar, say
 from apps.tradeoff_parts import kept
 from apps.tradeoff_plans import Contender, Size
 from edge_mpq.engines import inputs
+from edge_mpq.engines.base import Engine
 from edge_mpq.engines.inputs import Recipe
 from edge_mpq.records import document
 from edge_mpq.records.tradeoff import PlanFacts, Point, Tradeoff
@@ -109,12 +110,16 @@ def _of(run: Sweep, one: Contender) -> dict[str, Any]:
     return {"onnx": one.sha256, "target": one.bundle.target, "backend": run.options.backend, **measure.machine(1)}
 
 
+def _engine(run: Sweep, one: Contender, threads: int) -> Engine:
+    return tradeoff_plans.opened(one, run.options.backend, threads, run.options.batches)
+
+
 def _opened(run: Sweep) -> tuple[Sweep, list[PlanFacts]]:
     """Every engine built, opened and asked for its batch; and what the record tells of each plan."""
     found, taken = [], []
     for size, ones in run.there.items():
         for one in bar(ones, "opening {} x {}".format(*size)):
-            with tradeoff_plans.opened(one, run.options.backend, run.options.threads[0]) as engine:
+            with _engine(run, one, run.options.threads[0]) as engine:
                 board_sweep.refuse_batches({one.name: engine}, run.options.batches)
                 taken.append(engine.inputs[0].shape[0] or 1)
                 if size == run.options.sizes[0]:
@@ -141,7 +146,7 @@ def _accuracy(run: Sweep, size: Size) -> dict[str, Judged]:
     @functools.cache
     def said(name: str) -> np.ndarray:
         pictures, _ = asked(inputs.from_json(named[name].bundle.recipe))
-        with tradeoff_plans.opened(named[name], run.options.backend, run.options.threads[0]) as engine:
+        with _engine(run, named[name], run.options.threads[0]) as engine:
             return measure.top1(measure.answers(engine, pictures, "{}, {} x {}".format(name, *size)))
 
     def judged(one: Contender) -> Judged:
@@ -174,7 +179,7 @@ def _timed(run: Sweep, size: Size, mode: tuple[int, str] | None, power: board_po
         now = doctor_facts.power_modes()[0] if mode is None else mode[1]
         with contextlib.ExitStack() as stack:
             opened = {
-                (one.name, threads): stack.enter_context(tradeoff_plans.opened(one, options.backend, threads))
+                (one.name, threads): stack.enter_context(_engine(run, one, threads))
                 for one in ones
                 for threads in options.threads
             }

@@ -107,7 +107,12 @@ def watched(say, clock=time.time):
 
 
 def _for_tensorrt(args, backend):
-    """What the options that are TensorRT's alone ask of its build; UsageError for another backend."""
+    """What the options that are TensorRT's alone ask of its build; UsageError for another backend, or in vain."""
+    if args.frames is not None and args.calibrate is None:
+        raise UsageError("--frames is what --calibrate looks at, and that is not given", "give both or neither")
+    if args.engine is not None and args.calibrate is not None:
+        what = "--calibrate builds an engine of its own, --engine {} asks for another".format(args.engine)
+        raise UsageError(what, "leave out one or the other")
     given = {
         "workspace_mib": args.workspace, "batch": args.batch and tuple(args.batch), "level": args.level,
         "dla_core": args.dla, "prefer": args.prefer or None,
@@ -158,7 +163,9 @@ def main(argv):
     if args.calibrate is not None:
         roles = [CALIBRATED]
     else:
-        roles = [args.engine] if args.engine else [role for role in ROLES if role in bundle.files]
+        # A DLA runs no fp32.
+        every = [role for role in ROLES if role in bundle.files and not (role == "fp32" and args.dla is not None)]
+        roles = [args.engine] if args.engine else every
     results = {}
     for role in roles:
         card = build(args.bundle, role, args.backend, args.threads, **more)

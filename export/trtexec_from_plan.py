@@ -56,18 +56,17 @@ def known(version):
 
 
 def script(onnx_name, plan, target, engine_name=None, shapes=None, batch=(1, 1, 1), workspace_mib=None,
-           dla_core=None, prefer=False, measure=False, layers=None):  # fmt: skip
+           prefer=False, measure=False, layers=None):  # fmt: skip
     """The text of a POSIX shell script that builds ``engine_name`` from ``onnx_name``.
 
     shapes: input name -> extents of one picture, without the batch.  batch: least, best and
-    greatest.  workspace_mib: a sixteenth of the board's memory by default.  dla_core: build
-    for this DLA core, the GPU for what it cannot do.  prefer: where no kernel does a layer
-    as planned, take another instead of failing.  measure: also run the engine, and write
+    greatest.  workspace_mib: a sixteenth of the board's memory by default.  prefer: where no
+    kernel does a layer as planned, take another instead of failing.  measure: also run the engine, and write
     the time of each layer and of every run beside it.  layers: those that TensorRT parses from
     the ONNX (export/tensorrt_layers_from_onnx.py), some of which run in fp32 because their
     neighbours do; without them the script asks for the planned layers alone.
 
-    Raises ExportError for a target without TensorRT or DLA and for names that trtexec cannot
+    Raises ExportError for a target without TensorRT and for names that trtexec cannot
     take, PlanError for a plan of another target.
     """
     if target.backend != "tensorrt":
@@ -83,7 +82,7 @@ def script(onnx_name, plan, target, engine_name=None, shapes=None, batch=(1, 1, 
         return head + _refusal(missing, version)
     options = [("onnx", onnx_name), ("saveEngine", engine)]  # type: Options
     options += _shapes(shapes or {}, batch, flags)
-    options += _precision(plan, target, prefer, flags, layers) + _resources(target, workspace_mib, dla_core, flags)
+    options += _precision(plan, target, prefer, flags, layers) + _resources(target, workspace_mib, flags)
     options += _records(engine, measure, flags)
     strange = [flag for flag, _ in options if flag not in flags]
     if strange:
@@ -153,9 +152,13 @@ def _precision(plan, target, prefer, flags, layers):
     if target.dialect == "typed":
         # TensorRT 11 knows no other kind of network and takes the flag for a word without meaning.
         return [("noTF32", None)] + ([("stronglyTyped", None)] if target.tensorrt < (11,) else [])
-    asked = _asked(plan)
+    wanted = _asked(plan)
+    # Weights of a few bits stand behind Q/DQ too, whatever their activations are.
+    if any("int" in choice.weight for choice in plan.choices.values()):
+        wanted.add("int8")
     # fp16 beside int8, else what is not quantized runs in float and the engine is slower than a half one.
-    wanted = asked | ({"fp16"} if "int8" in asked and "fp16" in target.activation_formats else set())
+    if "int8" in wanted and "fp16" in target.activation_formats:
+        wanted.add("fp16")
     options = [("noTF32", None)]  # type: Options
     options += [(name, None) for name in FORMATS if name in wanted]
     if wanted == {"fp32"} or "layerPrecisions" not in flags:
@@ -181,18 +184,9 @@ def _planned_alone(plan):
     ]
 
 
-def _resources(target, workspace_mib, dla_core, flags):
+def _resources(target, workspace_mib, flags):
     workspace = str(int(workspace_mib or target.memory_gib * 64))
-    options = []  # type: Options
-    options += [("memPoolSize", "workspace:" + workspace) if "memPoolSize" in flags else ("workspace", workspace)]
-    if dla_core is not None:
-        if target.tensorrt >= (10, 8):
-            raise ExportError(
-                "TensorRT {}.{} builds for no DLA; 10.7 was the last of its line".format(*target.tensorrt),
-                "build for the GPU",
-            )
-        options += [("useDLACore", str(dla_core)), ("allowGPUFallback", None)]
-    return options
+    return [("memPoolSize", "workspace:" + workspace) if "memPoolSize" in flags else ("workspace", workspace)]
 
 
 def _records(engine, measure, flags):

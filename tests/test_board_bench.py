@@ -25,6 +25,8 @@ from tests.stream.scripted import RECIPE, Clock
 class Ticking(Engine):
     """An engine that takes ``seconds`` of a scripted clock and answers ``scores``."""
 
+    inputs = (TensorSpec("x", (None, 3, 8, 8), "float32"),)
+
     def __init__(self, clock: Clock, seconds: float, scores=(1.0, 0.0)) -> None:
         self.clock, self.seconds, self.calls = clock, seconds, 0
         self.scores = np.array([scores], np.float32)
@@ -87,6 +89,10 @@ def test_answers_are_compared() -> None:
     assert board_timing.agreement(right, right, [np.zeros(1)] * 3) == 1.0
     assert board_timing.agreement(wrong, right, [np.zeros(1)]) == 0.0
     assert board_timing.agreement(right, right, []) is None
+    three = Ticking(clock, 0, (2.0, 1.0))
+    three.inputs = (TensorSpec("x", (3, 3, 8, 8), "float32"),)
+    three.infer = lambda batch: [np.repeat(three.scores, {3: 3}[len(batch)], axis=0)]
+    assert board_timing.agreement(three, right, [np.zeros(1)]) == 1.0
     with pytest.raises(EngineError, match="'scores' holds values that are not finite; plan again"):
         board_timing.agreement(Ticking(clock, 0, (np.nan, 1.0)), right, [np.zeros(1)])
 

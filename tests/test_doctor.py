@@ -189,6 +189,7 @@ def test_a_container_without_the_release_file_asks_dpkg(tmp_path: Path) -> None:
 def test_jetpacks(tmp_path: Path, release: str, state: str, told: str) -> None:
     found = _of(_facts(_with(BOARDS["agx-orin"], {"etc/nv_tegra_release": release}), tmp_path), "JetPack")
     assert found.state == state and told in found.found
+    assert "R55" not in release or found.mend == "a newer edge-mpq may know it"
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "# R", "\0\0", "R32", "# Rxx (release), REVISION: y"])

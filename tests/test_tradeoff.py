@@ -104,7 +104,7 @@ def test_a_torn_part_is_refused_by_name(place, tmp_path, counted, capsys):  # no
 
 def test_what_one_by_one_says_a_batch_says_too(place):  # noqa: F811
     (one, *_) = tradeoff_plans.contenders([str(place / "bundle")])
-    with tradeoff_plans.opened(one, None, 1) as engine:
+    with tradeoff_plans.opened(one, None, 1, [8]) as engine:
         pictures = np.random.default_rng(0).standard_normal((4, 3, 16, 16)).astype(np.float32)
         alone = np.concatenate([engine.infer(pictures[i : i + 1])[0] for i in range(4)])
         assert board_sweep.AtBatch(engine, pictures).infer(None)[0] == pytest.approx(alone, abs=1e-5)

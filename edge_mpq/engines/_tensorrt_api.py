@@ -4,8 +4,12 @@ Whatever is passed to TensorRT to be called back is guarded here: an exception t
 such a callback kills the process on 8.0 and 8.2, and is swallowed on later ones.
 """
 
+import contextlib
+import os
 import re
+import signal
 import struct
+import threading
 from collections import deque
 from typing import Any, Deque
 
@@ -77,6 +81,37 @@ class Held(object):
         if self.error is not None:
             error, self.error = self.error, None
             raise error
+
+
+@contextlib.contextmanager
+def uninterrupted(held):
+    """A block in which Ctrl-C and SIGTERM wait until TensorRT has returned; what they raise is raised at its end.
+
+    A signal that comes while C++ runs would raise on the first line of the next callback, before
+    any guard of it.  The second one ends the process at once.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                signal.signal(number, _waiting(held, handler))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    held.release()
+
+
+def _waiting(held, handler):
+    def wait(number, frame):
+        held.call(handler, number, frame)
+        signal.signal(number, signal.SIG_DFL)
+        os.write(2, b"\nstopping as soon as TensorRT lets go; once more ends it at once\n")
+
+    return wait
 
 
 def logger(trt, held, listen=None):

@@ -10,6 +10,7 @@ from edge_mpq.engines import _tensorrt_api as api
 from edge_mpq.engines import _tensorrt_precision as precision
 from edge_mpq.engines import _tensorrt_timing as timing
 from edge_mpq.errors import EngineError
+from edge_mpq.records import target as targets
 
 
 class Options(NamedTuple):
@@ -68,7 +69,15 @@ def refuse(trt, target, plan, calibration):
         raise EngineError("{} is no TensorRT target".format(target.name), "export for a target of TensorRT")
     if target.dialect == "typed" and not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         what = "{} wants a strongly typed network, which {} does not know".format(target.name, here)
-        raise EngineError(what, "export for the board this runs on, or build with TensorRT 10.12 or later")
+        raise EngineError(what, "export for the board this runs on, or build with TensorRT 10.13 or later")
+    newest = targets.newest_opset(api.version(trt))
+    if target.opset > newest:
+        raise EngineError(
+            "the ONNX is of opset {}, for {}; {} reads up to {} and misreads newer nodes".format(
+                target.opset, target.title, here, newest
+            ),
+            "quantize with a --target of the TensorRT that is here",
+        )
     asked = sorted({choice.activation for choice in plan.choices.values()}) if plan else []
     if target.dialect != "typed" and is_typed(trt, target) and set(asked) - {"fp32"}:
         raise EngineError(
@@ -156,7 +165,10 @@ def configure(trt, builder, config, options, target, wanted, threads):
         config.set_flag(getattr(trt.BuilderFlag, name))
     if not options.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
-    if options.level is not None and hasattr(config, "builder_optimization_level"):
+    if options.level is not None:
+        if not hasattr(config, "builder_optimization_level"):
+            what = "TensorRT {} has no builder level; it came with 8.6".format(trt.__version__)
+            raise EngineError(what, "leave --level out")
         config.builder_optimization_level = options.level
     if hasattr(builder, "max_threads"):
         builder.max_threads = threads
@@ -230,6 +242,8 @@ def serialize(trt, log, held, builder, network, config, timing_path, calibration
     """
     cache = timing.attach(config, timing_path)
     plan = builder.build_serialized_network(network, config)
+    if plan is not None:
+        timing.keep(config, timing_path)
     held.release()
     if calibration is not None:
         calibration.finish(plan is not None)
@@ -238,6 +252,5 @@ def serialize(trt, log, held, builder, network, config, timing_path, calibration
             "TensorRT {} built no engine: {}".format(trt.__version__, api.told(log)),
             "out of memory: add swap or lower the workspace; no kernel for a layer: plan it in another format",
         )
-    timing.keep(config, timing_path)
     del cache
     return bytes(plan)

@@ -14,8 +14,8 @@ from edge_mpq.records import plan as plans
 _NODES = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _JOINTS = re.compile(r" \+ | \|\| |, |\(|\)")
 # Read in this order: BFloat16 holds the word Float.
-_TYPES = (("bf16", ("BF16", "BFLOAT16")), ("fp8", ("FP8",)), ("int8", ("INT8",)), ("fp16", ("FP16", "HALF")),
-          ("fp32", ("FP32", "FLOAT")))  # fmt: skip
+_TYPES = (("bf16", ("BF16", "BFLOAT16")), ("fp8", ("FP8",)), ("int8", ("INT8",)), ("int4", ("INT4",)),
+          ("fp16", ("FP16", "HALF")), ("fp32", ("FP32", "FLOAT")))  # fmt: skip
 
 
 def layers_of(text):

@@ -14,12 +14,17 @@ from edge_mpq.engines.base import Engine, LayerTime, TensorSpec
 from edge_mpq.errors import EngineError
 
 
-def deserialize(trt, log, held, data, path, threads):
-    """(runtime, engine) of a plan's bytes; EngineError where TensorRT takes them for another's."""
+def deserialize(trt, log, held, data, path, threads, dla_core=None):
+    """(runtime, engine) of a plan's bytes; EngineError where TensorRT takes them for another's.
+
+    dla_core: that it was built for; without a word the runtime takes the first.
+    """
     trt.init_libnvinfer_plugins(log, "")
     runtime = api.create(lambda: trt.Runtime(log), "runtime")
     if hasattr(runtime, "max_threads"):
         runtime.max_threads = threads
+    if dla_core is not None:
+        runtime.DLA_core = dla_core
     engine = runtime.deserialize_cuda_engine(data)
     held.release()
     if engine is None:
@@ -173,12 +178,12 @@ class TrtEngine(Engine):
 
         self._context.profiler = api.profiler(self._trt, self._held, report)
         try:
-            for _ in range(runs):
-                self._enqueue()
-                self.device.wait(self._stream)
+            with api.uninterrupted(self._held):
+                for _ in range(runs):
+                    self._enqueue()
+                    self.device.wait(self._stream)
         finally:
             self._context.profiler = None
-        self._held.release()
         return [LayerTime(layer, ms) for layer, ms in times.items()]
 
     def rows(self):

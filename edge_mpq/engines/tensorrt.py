@@ -23,6 +23,8 @@ from edge_mpq.records import bundle
 from edge_mpq.records import engine as engine_record
 
 BACKEND = "tensorrt"
+# In the settings of a card: the DLA core that the engine was built for.
+DLA_CORE = "dla_core"
 Options = steps.Options
 
 
@@ -45,35 +47,36 @@ def build(
     steps.refuse(trt, target, plan, calibration)
     steps.check(options)
     held = api.Held()
-    timed = api.TimedLayers(tell) if tell is not None and not hasattr(trt, "IProgressMonitor") else None
-    log = api.logger(trt, held, timed)
-    trt.init_libnvinfer_plugins(log, "")
-    builder = api.create(lambda: trt.Builder(log), "builder")
-    network = steps.parse(trt, builder, log, data, str(onnx_path), target)
-    steps.refuse_quantized(builder, target, network.layers)
-    config = builder.create_builder_config()
-    wanted: List[str] = []
-    hints: List[precision.Hint] = []
-    if not steps.is_typed(trt, target):
-        wanted = precision.flags(plan, network.layers, target, calibration is not None)
-        hints = precision.hints(network.layers, plan, calibration is not None) if plan and wanted else []
-    steps.configure(trt, builder, config, options, target, wanted, threads)
-    # A calibrated int8 layer may have no kernel, and part of a network none on the DLA.
-    prefer = options.prefer or calibration is not None or options.dla_core is not None
-    steps.constrain(trt, config, network.trt_network, hints, prefer)
-    steps.shape_inputs(builder, config, network.trt_network, options.batch, calibration)
-    if calibration is not None:
-        calibration.attach(trt, network.trt_network, config, device)
-    if timed is not None:
-        timed.layers = len(network.layers)
-    elif tell is not None:
-        config.progress_monitor = api.monitor(trt, held, tell)
-    timed_at = timing.path_of(options.timing or timing.folder(), trt.__version__, device.described)
-    plan_bytes = steps.serialize(trt, log, held, builder, network.trt_network, config, timed_at, calibration)
-    asked = base.asked_of(plan)
-    names = list(asked) or precision.weighted(network.layers)
-    del config, network, builder  # a small board has no room for both
-    got = _got(trt, log, held, plan_bytes, engine_path, names, device)
+    with api.uninterrupted(held):
+        timed = api.TimedLayers(tell) if tell is not None and not hasattr(trt, "IProgressMonitor") else None
+        log = api.logger(trt, held, timed)
+        trt.init_libnvinfer_plugins(log, "")
+        builder = api.create(lambda: trt.Builder(log), "builder")
+        network = steps.parse(trt, builder, log, data, str(onnx_path), target)
+        steps.refuse_quantized(builder, target, network.layers)
+        config = builder.create_builder_config()
+        wanted: List[str] = []
+        hints: List[precision.Hint] = []
+        if not steps.is_typed(trt, target):
+            wanted = precision.flags(plan, network.layers, target, calibration is not None)
+            hints = precision.hints(network.layers, plan, calibration is not None) if plan and wanted else []
+        steps.configure(trt, builder, config, options, target, wanted, threads)
+        # A calibrated int8 layer may have no kernel, and part of a network none on the DLA.
+        prefer = options.prefer or calibration is not None or options.dla_core is not None
+        steps.constrain(trt, config, network.trt_network, hints, prefer)
+        steps.shape_inputs(builder, config, network.trt_network, options.batch, calibration)
+        if calibration is not None:
+            calibration.attach(trt, network.trt_network, config, device)
+        if timed is not None:
+            timed.layers = len(network.layers)
+        elif tell is not None:
+            config.progress_monitor = api.monitor(trt, held, tell)
+        timed_at = timing.path_of(options.timing or timing.folder(), trt.__version__, device.described)
+        plan_bytes = steps.serialize(trt, log, held, builder, network.trt_network, config, timed_at, calibration)
+        asked = base.asked_of(plan)
+        names = list(asked) or precision.weighted(network.layers)
+        del config, network, builder  # a small board has no room for both
+        got = _got(trt, log, held, plan_bytes, engine_path, names, device, options.dla_core)
     card = engine_record.EngineCard(
         backend=BACKEND,
         target=target.name,
@@ -85,8 +88,15 @@ def build(
         build_s=time.time() - started,
         asked=asked,
         got=got,
+        settings=_settings(options),
     )
     return base.keep(engine_path, plan_bytes, card)
+
+
+def _settings(options):
+    """What a card tells of ``options``: where the engine runs, and how many pictures it takes."""
+    told = {} if options.dla_core is None else {DLA_CORE: str(options.dla_core)}
+    return told if options.batch == Options().batch else dict(told, batch=" ".join(map(str, options.batch)))
 
 
 def _read(onnx_path):
@@ -96,9 +106,9 @@ def _read(onnx_path):
         return stream.read()
 
 
-def _got(trt, log, held, data, path, names, device):
+def _got(trt, log, held, data, path, names, device, dla_core):
     """layer -> short name of what the built engine runs it in; opening it shows that it runs."""
-    runtime, engine = running.deserialize(trt, log, held, data, path, 1)
+    runtime, engine = running.deserialize(trt, log, held, data, path, 1, dla_core)
     with running.TrtEngine(trt, log, held, runtime, engine, None, device) as opened:
         return readback.got(opened.rows(), names)
 
@@ -115,5 +125,8 @@ def open(engine_path, threads=1, trt=None, device=None):  # the name every backe
         data = stream.read()
     held = api.Held()
     log = api.logger(trt, held)
-    runtime, engine = running.deserialize(trt, log, held, data, engine_path, threads)
-    return running.TrtEngine(trt, log, held, runtime, engine, card, device, list(card.asked) or list(card.got))
+    told = str(card.settings.get(DLA_CORE, ""))
+    core = int(told) if told.isdigit() else None
+    with api.uninterrupted(held):
+        runtime, engine = running.deserialize(trt, log, held, data, engine_path, threads, core)
+        return running.TrtEngine(trt, log, held, runtime, engine, card, device, list(card.asked) or list(card.got))

@@ -138,6 +138,8 @@ class Archive(object):
                     os.makedirs(os.path.dirname(path))
                 with open(path, "xb") as stream:
                     self._copy(name, stream)
+            # After a sudo the ordinary user reads it too; mkdtemp's folders are their owner's alone.
+            os.chmod(half, 0o755)
             try:
                 os.rename(half, folder)
             except OSError:

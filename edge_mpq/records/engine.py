@@ -1,5 +1,6 @@
 """EngineCard: what was built, from what, by what, and what each layer really got."""
 
+import re
 from typing import Dict, NamedTuple
 
 from edge_mpq.records import document
@@ -13,7 +14,7 @@ class EngineCard(NamedTuple):
     versions: what built it (``onnxruntime``, ``tensorrt``, ``cuda`` ...).
     device: the processor it was built on; an engine does not move to another.
     asked, got: layer -> format short name (``w8a8``, ``fp32``) planned and read back.
-    settings: of the build, where they change what is computed (``accuracy_level``).
+    settings: of the build, where they change what is computed (``accuracy_level``) or where (``dla_core``).
     """
 
     backend: str
@@ -30,11 +31,14 @@ class EngineCard(NamedTuple):
 
     def mismatches(self):
         """[(layer, asked, got)] where the engine did not run what the plan asked."""
-        return [
-            (layer, asked, self.got.get(layer, "unknown"))
-            for layer, asked in self.asked.items()
-            if self.got.get(layer, "unknown") != asked
-        ]
+        rows = [(layer, asked, self.got.get(layer, "unknown")) for layer, asked in self.asked.items()]
+        return [row for row in rows if row[1] != row[2] and not _is_blocks_of(*row[1:])]
+
+
+def _is_blocks_of(asked, got):
+    """Whether ``got`` (``w4a16``) is all that TensorRT tells of block-wise weights (``w4b64``) and a float."""
+    asked, got = re.match(r"w(\d+)b\d+$", asked), re.match(r"w(\d+)a(?:16|32)$", got)
+    return bool(asked and got and asked.group(1) == got.group(1))
 
 
 def save(path, card):

@@ -119,7 +119,34 @@ _ROWS = [
            100, 0.0),
 ]  # fmt: skip
 
+
+def _earlier(name, jetpack, opset, tensorrt):
+    """A row of the board ``name`` under an earlier JetPack, whose TensorRT reads an older ONNX."""
+    row = next(row for row in _ROWS if row.name == name)
+    title = "{}, JetPack {}, TensorRT {}.{}".format(row.title.split(", ")[0], jetpack, *tensorrt)
+    return row._replace(
+        name="{}-jetpack{}".format(name, jetpack[0]), title=title, weight_formats=row.activation_formats,
+        opset=opset, tensorrt=tensorrt,
+    )  # fmt: skip
+
+
+_ROWS[9:9] = [
+    _earlier("jetson-xavier-nx", "4.6.1", 13, (8, 2, 1)),
+    _earlier("jetson-agx-xavier", "4.6.1", 13, (8, 2, 1)),
+    _earlier("jetson-orin-nano", "5.1", 17, (8, 5, 2)),
+    _earlier("jetson-orin-nx", "5.1", 17, (8, 5, 2)),
+    _earlier("jetson-agx-orin", "5.1", 17, (8, 5, 2)),
+]
+
 TARGETS = {row.name: row for row in _ROWS}
+# The newest opset that a parser reads, from each version of TensorRT on.  Newer nodes it does not refuse: a
+# ReduceMean of opset 18 reduces over all axes before TensorRT 10.
+_READS = (((8, 0), 13), ((8, 4), 17), ((10, 0), 20), ((10, 9), 22), ((10, 13), 24), ((11, 0), 25))
+
+
+def newest_opset(tensorrt):
+    """The newest opset that TensorRT ``tensorrt``, (10, 3, 0) or shorter, reads as it is meant; 0 before 8.0."""
+    return max([opset for version, opset in _READS if tuple(tensorrt[:2]) >= version], default=0)
 
 
 def names():

@@ -69,7 +69,7 @@ def test_it_runs_in_a_process_of_its_own(pyz: Path, tmp_path: Path) -> None:
     labels = [json.loads(line)["label"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert labels == ["no fire", "fire", "fire"]
     assert [path.name[:9] for path in (tmp_path / "cache").iterdir()] == ["edge-mpq-"]
-    assert oct(next((tmp_path / "cache").iterdir()).stat().st_mode)[-3:] == "700"
+    assert oct(next((tmp_path / "cache").iterdir()).stat().st_mode)[-3:] == "755"
 
 
 def test_without_the_variable_the_cache_lies_beside_the_file(

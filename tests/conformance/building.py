@@ -23,8 +23,12 @@ def parts(version: str) -> tuple[int, ...]:
 
 
 def target_for(version: str) -> Target:
-    """A target with int8 whose dialect this version takes."""
-    return targets.get("tensorrt-11-x86" if parts(version) >= (11,) else "jetson-orin-nano")
+    """A target with int8 whose ONNX this version reads."""
+    if parts(version) >= (11,):
+        return targets.get("tensorrt-11-x86")
+    if parts(version) >= (10,):
+        return targets.get("jetson-orin-nano")
+    return targets.get("jetson-orin-nano-jetpack5" if parts(version) >= (8, 4) else "jetson-xavier-nx-jetpack4")
 
 
 def build(scene: Scene, folder: Path, plan=None, target: Target | None = None, **more) -> EngineCard:

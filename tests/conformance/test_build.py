@@ -1,5 +1,8 @@
 """The whole build on the strict API of twelve versions: what is called, and what is not."""
 
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ import pytest
 from edge_mpq.engines import tensorrt
 from edge_mpq.records import engine as engine_record
 from edge_mpq.records import target as targets
-from tests.conformance.building import build, every_version, parts, target_for
+from tests.conformance.building import VERSIONS, build, every_version, opened, parts, target_for
 from tests.conformance.scene import Scene, plan
 
 WORKSPACE = 512 << 20  # a sixteenth of an Orin Nano's 8 GiB
@@ -90,8 +93,9 @@ def test_a_typed_network_takes_no_precision_flag(version: str, tmp_path: Path) -
     scene = Scene(version, quantized=True)
     target = targets.get("jetson-thor")
     planned = plan(target.name, "int8", "fp16", "fp8")
-    if parts(version) < (10,):
-        with pytest.raises(tensorrt.EngineError, match="strongly typed network.*10.12 or later"):
+    if parts(version) < (10, 13):
+        told = "strongly typed network.*10.13 or later" if parts(version) < (10,) else "opset 24, for Jetson Thor"
+        with pytest.raises(tensorrt.EngineError, match=told):
             build(scene, tmp_path, planned, target)
         assert not scene.calls("Builder.build_serialized_network")
         return
@@ -116,11 +120,11 @@ def test_a_free_batch_axis_gets_a_profile_and_a_fixed_one_none(version: str, tmp
 @every_version
 def test_details_are_asked_for_where_there_is_an_inspector(version: str, tmp_path: Path) -> None:
     scene = Scene(version)
-    build(scene, tmp_path, options=tensorrt.Options(level=4), threads=2)
+    level = 4 if parts(version) >= (8, 6) else None
+    build(scene, tmp_path, options=tensorrt.Options(level=level), threads=2)
     verbosity = [arguments[0].name for arguments in scene.calls("IBuilderConfig.profiling_verbosity=")]
     assert verbosity in ([], ["DETAILED"], ["VERBOSE"]) and bool(verbosity) == (parts(version) >= (8, 2))
-    levels = scene.calls("IBuilderConfig.builder_optimization_level=")
-    assert levels == ([(4,)] if parts(version) >= (8, 6) else [])
+    assert scene.calls("IBuilderConfig.builder_optimization_level=") == ([(level,)] if level else [])
     assert scene.calls("Builder.max_threads=") == ([(2,)] if parts(version) >= (8, 4) else [])
 
 
@@ -172,3 +176,51 @@ def test_ctrl_c_in_the_middle_of_a_build_arrives(version: str, tmp_path: Path) -
     with pytest.raises(KeyboardInterrupt):
         build(Scene(version), tmp_path, tell=interrupt)
     assert not (tmp_path / "model.engine").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@every_version
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_tensorrt_builds_waits_for_it(version: str, stop: signal.Signals, tmp_path, monkeypatch) -> None:
+    def handler(*_: object) -> None:
+        raise KeyboardInterrupt(stop.name)
+
+    scene, returned, done = Scene(version), [], Scene.build
+
+    def interrupted(self: Scene, *arguments: object) -> object:
+        os.kill(os.getpid(), stop)
+        returned.append(done(self, *arguments))
+        return returned[0]
+
+    before = signal.signal(stop, handler)
+    try:
+        monkeypatch.setattr(Scene, "build", interrupted)
+        with pytest.raises(KeyboardInterrupt, match=stop.name):
+            build(scene, tmp_path)
+        # No callback met it, what was timed is kept for the next build, and the handler is back.
+        assert returned and returned[0] is not None
+        assert (tmp_path / "timing").is_dir() and not (tmp_path / "model.engine").exists()
+        assert signal.getsignal(stop) is handler
+    finally:
+        signal.signal(stop, before)
+
+
+@every_version
+def test_the_runtime_is_told_the_dla_core(version: str, tmp_path: Path) -> None:
+    if parts(version) >= (11,):
+        pytest.skip("builds by hints are for TensorRT before 11")
+    half = plan(target_for(version).name, "fp16", "fp16", "fp16")
+    scene = Scene(version)
+    card = build(scene, tmp_path, half, options=tensorrt.Options(dla_core=1))
+    assert card.settings == {"dla_core": "1"} and scene.calls("Runtime.DLA_core=") == [(1,)]
+    again = Scene(version)
+    with opened(again, tmp_path):
+        assert again.calls("Runtime.DLA_core=") == [(1,)]
+    build(again, tmp_path, half)
+    assert len(again.calls("Runtime.DLA_core=")) == 1
+
+
+@pytest.mark.parametrize("version", [name for name in VERSIONS if parts(name) < (8, 6)])
+def test_a_builder_without_levels_refuses_one(version: str, tmp_path: Path) -> None:
+    with pytest.raises(tensorrt.EngineError, match="has no builder level; it came with 8.6; leave --level out"):
+        build(Scene(version), tmp_path, options=tensorrt.Options(level=4))

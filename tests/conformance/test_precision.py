@@ -11,6 +11,7 @@ from edge_mpq.engines import _tensorrt_precision as precision
 from edge_mpq.engines import _tensorrt_readback as readback
 from edge_mpq.engines._tensorrt_precision import Hint, Layer, Output
 from edge_mpq.records import target as targets
+from edge_mpq.records.engine import EngineCard
 from edge_mpq.records.plan import Choice, PrecisionPlan
 
 
@@ -125,6 +126,15 @@ def test_the_row_with_the_weights_speaks_for_a_layer() -> None:
     assert readback.got([around, {"Name": "conv", "Inputs": half}], ["conv"]) == {"conv": "fp16"}
     mixed = [{"Name": "conv", "Inputs": half, "Weights": {"Type": "Int8"}}]
     assert readback.got(mixed, ["conv"]) == {"conv": "w8a16"}
+
+
+def test_blocks_of_weights_are_told_by_their_bits() -> None:
+    row = {"Name": "fc", "Inputs": [{"Format/Datatype": "Half"}], "Weights": {"Type": "Int4"}}
+    assert readback.got([row], ["fc"]) == {"fc": "w4a16"}
+    asked = {"fc": "w4b64", "head": "w4b64", "conv": "w8a8"}
+    got = {"fc": "w4a16", "head": "fp16", "conv": "w8a16"}
+    card = EngineCard("tensorrt", "", "", {}, "", "", 0, 0.0, asked, got)
+    assert card.mismatches() == [("head", "w4b64", "fp16"), ("conv", "w8a8", "w8a16")]
 
 
 def test_metadata_is_read_with_the_bytes_that_part_it() -> None:

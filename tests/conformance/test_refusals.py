@@ -27,7 +27,7 @@ def test_a_gpu_that_says_it_has_no_int8_gets_no_q_dq_either(tmp_path: Path) -> N
     scene = Scene("8.2.1", quantized=True)
     scene.made.Builder.platform_has_fast_int8 = property(lambda builder: False)
     with pytest.raises(EngineError, match="this GPU runs no int8"):
-        build(scene, tmp_path, target=targets.get("jetson-xavier-nx"))
+        build(scene, tmp_path, target=targets.get("jetson-xavier-nx-jetpack4"))
 
 
 @pytest.mark.parametrize("version", ["11.0.0.114", "11.4.0.106"])
@@ -37,6 +37,27 @@ def test_hints_mean_nothing_where_types_bind(version: str, tmp_path: Path) -> No
         build(Scene(version), tmp_path, plan(target.name, "fp16", "fp16", "fp32"), target)
     # All float is what such a network is.
     build(Scene(version), tmp_path, plan(target.name, "fp32", "fp32", "fp32"), target)
+
+
+@pytest.mark.parametrize(
+    ("version", "board", "told"),
+    [
+        ("8.5.2", "jetson-orin-nano", "opset 20, for Jetson Orin Nano.*TensorRT 8.5.2 reads up to 17 and misreads"),
+        ("8.6.1", "jetson-agx-orin", "TensorRT 8.6.1 reads up to 17.*quantize with a --target of the TensorRT"),
+        ("8.2.1", "jetson-xavier-nx", "TensorRT 8.2.1 reads up to 13"),
+        ("8.2.1", "jetson-xavier-nx-jetpack4", ""),
+        ("8.0.1", "jetson-nano", ""),
+        ("8.6.1", "jetson-orin-nano-jetpack5", ""),
+        ("10.3.0", "jetson-orin-nano-jetpack5", ""),
+    ],
+)
+def test_an_onnx_newer_than_the_parser_is_refused(version: str, board: str, told: str, tmp_path: Path) -> None:
+    if not told:
+        build(Scene(version), tmp_path, target=targets.get(board))
+        return
+    with pytest.raises(EngineError, match=told):
+        build(Scene(version), tmp_path, target=targets.get(board))
+    assert not (tmp_path / "model.engine").exists()
 
 
 def test_a_target_of_another_backend_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from edge_mpq import engines
 from edge_mpq.__main__ import main
 from edge_mpq.engines import base, inputs, tensorrt
 from edge_mpq.engines.base import TensorSpec
-from edge_mpq.errors import UsageError
+from edge_mpq.errors import EngineError, UsageError
 from edge_mpq.records import bundle as bundles
 from edge_mpq.records.engine import EngineCard
 from edge_mpq.records.ranges import RangeTable
@@ -42,10 +42,12 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     asked: list[dict[str, Any]] = []
 
     def build(onnx_path, engine_path, target, plan=None, threads=1, **more):
-        asked.append(more)
+        asked.append({**more, "plan": plan})
         more["tell"]("phase", 1, 2)
-        Path(engine_path).write_bytes(b"engine")
-        return EngineCard("tensorrt", target.name, "GPU", {}, "", "", 6, 0.0, {"conv": "fp16"}, {"conv": "fp32"})
+        settings, read = tensorrt._settings(more.get("options", tensorrt.Options())), bundles.digest(str(onnx_path))
+        layers = {"conv": "fp16"}, {"conv": "fp32"}
+        card = EngineCard("tensorrt", target.name, "GPU", {}, read, "", 0, 0.0, *layers, settings)
+        return base.keep(engine_path, b"engine", card)
 
     monkeypatch.setattr(tensorrt, "build", build)
     return asked
@@ -83,6 +85,8 @@ def test_every_method_takes_the_cache_of_the_bundle(method: str, folder: Path, b
         ("--backend onnxruntime --calibrate minmax", "for TensorRT, and the backend is onnxruntime"),
         ("--backend onnxruntime --batch 1 1 1", "for TensorRT, and the backend is onnxruntime"),
         ("--calibrate minmax --frames nowhere", "nowhere is torn or no .npz"),
+        ("--frames .", "--frames is what --calibrate looks at, and that is not given; give both or neither"),
+        ("--engine int8 --calibrate minmax", "--engine int8 asks for another; leave out one or the other"),
     ],
 )
 def test_nonsense_is_told_in_one_line(words: str, told: str, folder: Path, built: list, capsys) -> None:
@@ -108,6 +112,46 @@ def test_an_engine_that_is_opened_unbuilt_says_so_too(folder: Path, built: list,
     said: list[str] = []
     assert engine_from_bundle.open_engine(folder, bundle, say=said.append) == "opened"
     assert "building the model engine for tensorrt" in said[0] and callable(built[0]["tell"])
+
+
+def test_a_build_for_a_dla_leaves_out_what_it_cannot_run(folder: Path, built: list) -> None:
+    assert main(["build", str(folder), "--dla", "0"]) == 0
+    assert [row["plan"] is not None for row in built] == [True]
+    assert main(["build", str(folder), "--dla", "0", "--engine", "fp32"]) == 0 and len(built) == 2
+
+
+@pytest.fixture
+def opening(folder: Path, built: list, monkeypatch):
+    """Opens an engine of the bundle, where what is built tells its card the batches that were asked for."""
+    monkeypatch.setattr(engine_from_bundle.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(tensorrt, "open", lambda path, threads: Path(path).name)
+    bundle, said = bundles.open_folder(folder), []
+
+    def open_engine(**more) -> list[str]:
+        said.clear()
+        engine_from_bundle.open_engine(folder, bundle, say=said.append, **more)
+        return list(said)
+
+    return open_engine
+
+
+def test_an_engine_is_built_for_the_batches_it_is_asked_for(opening, built: list) -> None:
+    assert "there is none yet" in opening()[0]
+    assert opening() == [] and opening(batches=[1]) == []
+    assert "takes 1 to 1 pictures at once" in opening(batches=[1, 4, 8])[0]
+    assert built[-1]["options"].batch == (1, 8, 8)
+    assert opening(batches=[1, 4]) == [] and opening() == []
+    assert "takes 1 to 8 pictures at once" in opening(batches=[16])[0]
+
+
+def test_a_calibrated_engine_opens_where_it_was_built(opening, folder: Path, built: list) -> None:
+    bundle = bundles.open_folder(folder)
+    with pytest.raises(EngineError, match="no calibrated engine opens here: there is none yet; build it"):
+        opening(role="calibrated")
+    assert "calibrated" not in dict(engine_from_bundle.roles_of(folder, bundle))
+    assert main(["build", str(folder), "--calibrate", "minmax"]) == 0
+    assert opening(role="calibrated") == []
+    assert "calibrated" in dict(engine_from_bundle.roles_of(folder, bundle))
 
 
 class OfThree(base.Engine):

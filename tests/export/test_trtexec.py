@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_mpq.engines import _tensorrt_precision as precision
 from edge_mpq.errors import ExportError, PlanError
 from edge_mpq.records import target as targets
 from edge_mpq.records.plan import Choice, PrecisionPlan
@@ -57,19 +58,26 @@ def test_no_version_gets_a_flag_that_it_does_not_parse(version: str, measure: bo
     board=st.sampled_from(BOARDS),
     forms=st.lists(st.sampled_from(["fp32", "fp16", "int8"]), min_size=1, max_size=5),
     shapes=st.sampled_from([None, {"x": (3, 32, 32)}, {"a": (1,), "b": (3, 4)}]),
-    dla=st.sampled_from([None, 0]),
     measure=st.booleans(),
     prefer=st.booleans(),
 )
-def test_every_script_keeps_to_its_version(board, forms, shapes, dla, measure, prefer) -> None:
+def test_every_script_keeps_to_its_version(board, forms, shapes, measure, prefer) -> None:
     row = targets.get(board)
     forms = [form if form in row.activation_formats else "fp16" for form in forms]
-    if dla is not None and row.tensorrt >= (10, 8):
-        dla = None
-    options = dict(shapes=shapes, dla_core=dla, measure=measure, prefer=prefer)
+    options = dict(shapes=shapes, measure=measure, prefer=prefer)
     text = trtexec.script("m.onnx", _plan(row, *forms), row, **options)
     if "exit 1" not in text:
         assert set(_flags(text)) <= trtexec.known(trtexec.column(row.tensorrt))
+
+
+def test_weights_in_blocks_want_the_flags_of_the_build() -> None:
+    """The network holds Q/DQ then, and a weakly typed one takes them with the flag for int8 alone."""
+    orin = targets.get("jetson-orin-nano")
+    plan = _plan(orin, "fp32")
+    plan = plan._replace(choices={name: Choice("int4b64", "fp32") for name in plan.choices})
+    assert {"int8", "fp16"} <= set(_flags(trtexec.script("m.onnx", plan, orin)))
+    quantized = [precision.Layer("d", "DEQUANTIZE", (), ())]
+    assert precision.flags(plan, quantized, orin, False) == ["INT8", "FP16"]
 
 
 def test_the_table_is_that_of_the_sources() -> None:
@@ -86,7 +94,7 @@ def test_workspace_and_build_only_in_the_words_of_each_version() -> None:
         return _flags(trtexec.script("m.onnx", _plan(row, "fp16"), row, shapes={"x": (3, 8, 8)}, workspace_mib=100))
 
     nano, xavier, orin, x86 = (
-        flags(f"{name}") for name in ("jetson-nano", "jetson-xavier-nx", "jetson-orin-nano", BOARDS[-1])
+        flags(f"{name}") for name in ("jetson-nano", "jetson-xavier-nx", "jetson-orin-nano", "tensorrt-11-x86")
     )
     assert nano["workspace"] == "100" and "memPoolSize" not in nano and "explicitBatch" in nano
     for newer in (xavier, orin, x86):
@@ -150,9 +158,6 @@ def test_what_cannot_be_asked_is_refused() -> None:
         trtexec.script("m.onnx", _plan(nano, "fp16"), orin)
     with pytest.raises(PlanError, match="runs no int8"):
         trtexec.script("m.onnx", _plan(nano, "int8"), nano)
-    with pytest.raises(ExportError, match="no DLA"):
-        thor = targets.get("jetson-thor")
-        trtexec.script("m.onnx", _plan(thor, "fp16"), thor, dla_core=0)
     with pytest.raises(ExportError, match="'a:b'"):
         trtexec.script("m.onnx", _plan(orin, "fp16")._replace(choices={"a:b": Choice("fp16", "fp16")}), orin)
     with pytest.raises(ExportError, match="no trtexec of TensorRT 7"):
