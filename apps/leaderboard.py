@@ -31,6 +31,7 @@ from edge_mpq.layers import layers_of
 from edge_mpq.progress import silent
 from edge_mpq.quantizing import answers
 from edge_mpq.recipes import Outcome
+from edge_mpq.records import bundle as bundles
 from edge_mpq.records import document, leaderboard
 from edge_mpq.records import plan as plans
 from edge_mpq.records.leaderboard import Entry, Leaderboard
@@ -205,8 +206,7 @@ def _key(trial: Trial) -> str:
 def _digest(path: str) -> str | None:
     if not os.path.isfile(path):
         return None
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return bundles.digest(path)
 
 
 def _kept(path: str, key: str) -> Entry | None:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import shutil
 from typing import Any
 
 from apps import arguments
@@ -82,6 +83,8 @@ def _measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
     )
     made = tradeoff_sweep.sweep(found, data, options, command)
     records.save(os.path.join(args.out, tradeoff_files.NAME), made)
+    # They are for a run that is cut; the next whole one measures anew.
+    shutil.rmtree(os.path.join(args.out, "parts"), ignore_errors=True)
     written = tradeoff_files.write(args.out, made)
     say(figures.text(made))
     say(f"page: {written['page']}")

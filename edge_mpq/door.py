@@ -1,7 +1,9 @@
 """A family's door: its methods are the files of its folder, found by listing it."""
 
 import importlib
+import os
 import pkgutil
+import sys
 
 from edge_mpq.errors import UsageError
 
@@ -17,6 +19,9 @@ def get(package, name):
     """The module of method ``name``; a dotted name loads a method from anywhere."""
     family = package.__name__.rsplit(".", 1)[-1]
     if "." in name:
+        # The working folder too, which a console script leaves out; at the end, so that it hides nothing.
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
         try:
             return importlib.import_module(name)
         except (ImportError, TypeError) as error:  # TypeError: a name that begins with a dot

@@ -248,6 +248,18 @@ def test_the_stages_of_this_tree_win_over_namesakes_in_the_working_folder(tmp_pa
     assert done.stdout.startswith("usage: edge-mpq plan")
 
 
+def test_a_method_in_the_working_folder_is_found_by_a_console_script(tmp_path: Path) -> None:
+    (tmp_path / "mylab").mkdir()
+    (tmp_path / "mylab" / "smoke.py").write_text("NAME = 'mine'")
+    # A script has its own folder on the path, and not the one it is called in.
+    code = (
+        f"import sys\nsys.path[0] = {str(ROOT)!r}\nfrom edge_mpq import door, engines\n"
+        "print(door.get(engines, 'mylab.smoke').NAME)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout == "mine\n", done.stderr
+
+
 @pytest.mark.parametrize("verb", launcher.VERBS)
 def test_every_verb_tells_its_options(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     if importlib.util.find_spec("torch") is None:

@@ -51,7 +51,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_every_plan_at_every_setting_once_and_a_second_run_measures_nothing(place, second, tmp_path, counted, capsys):  # noqa: F811
+def test_every_plan_at_every_setting_once(place, second, tmp_path, counted, capsys):  # noqa: F811
     more = [str(second), "--threads", "2", "1", "--batch", "1", "4", "--resolution", "16", "24x20", "--json"]
     line = words(place, tmp_path / "out", *more)
     assert main(line) == 0
@@ -71,30 +71,39 @@ def test_every_plan_at_every_setting_once_and_a_second_run_measures_nothing(plac
     assert [row.asked for row in layers] == [row.got for row in layers] and layers[0].measured_ms is not None
     for form in ("page", "csv"):
         assert Path(said[form]).stat().st_size > 1000
-    counted.clear()
-    assert main(line) == 0
-    assert counted == [] and records.load(said["record"]).points == made.points
+    # What is whole is no part of another run, which is of another day and perhaps of other pictures.
+    assert not (tmp_path / "out" / "parts").exists()
+
+
+def cut(line: list[str], monkeypatch, at: object, name: str) -> None:
+    """Run ``line`` until it would call ``name`` of ``at``, where Ctrl-C comes."""
+    with monkeypatch.context() as broken:
+        broken.setattr(at, name, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(line) == 130
 
 
 def test_a_run_that_was_cut_goes_on_and_other_options_measure_anew(place, tmp_path, counted, monkeypatch):  # noqa: F811
     line = words(place, tmp_path / "out")
-    with monkeypatch.context() as broken:
-        broken.setattr(board_sweep, "timed", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-        assert main(line) == 130
+    cut(line, monkeypatch, board_sweep, "timed")
     assert counted == ["accuracy"] * 3 and not (tmp_path / "out" / "tradeoff.json").exists()
-    assert main(line) == 0
-    assert counted == ["accuracy"] * 3 + ["times"] + ["memory"] * 3
+    cut(line, monkeypatch, peak_memory, "of_engine")
+    assert counted == ["accuracy"] * 3 + ["times"]
     counted.clear()
-    assert main([*line, "--threads", "2"]) == 0  # the same answers, timed otherwise
-    assert counted == ["times"] + ["memory"] * 3
-
-
-def test_a_torn_part_is_refused_by_name(place, tmp_path, counted, capsys):  # noqa: F811
-    line = words(place, tmp_path / "out")
+    cut([*line, "--threads", "2"], monkeypatch, peak_memory, "of_engine")  # the same answers, timed otherwise
+    assert counted == ["times"]
     assert main(line) == 0
-    part = next((tmp_path / "out" / "parts").glob("times-*.json"))
-    for text in (part.read_text()[:50], part.read_text().replace('"fps"', '"fsp"')):
-        part.write_text(text)
+    assert counted == ["times"] + ["memory"] * 3
+    counted.clear()
+    assert main(line) == 0  # a run that is whole leaves nothing to the next
+    assert counted == ["accuracy"] * 3 + ["times"] + ["memory"] * 3
+
+
+def test_a_torn_part_is_refused_by_name(place, tmp_path, counted, capsys, monkeypatch):  # noqa: F811
+    line = words(place, tmp_path / "out")
+    for damage in (lambda text: text[:50], lambda text: text.replace('"fps"', '"fsp"')):
+        cut(line, monkeypatch, peak_memory, "of_engine")
+        (part,) = (tmp_path / "out" / "parts").glob("times-*.json")
+        part.write_text(damage(part.read_text()))
         assert main(line) == 2
         said = capsys.readouterr().err
         assert "times" in said.splitlines()[-1] and "Traceback" not in said

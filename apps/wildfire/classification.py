@@ -43,9 +43,10 @@ def loss(labels: torch.Tensor, balance: bool) -> Loss:
     weights = counts.sum() / (len(CLASSES) * counts.clamp(min=1)) if balance else torch.ones(len(CLASSES))
 
     def weighted(outputs: torch.Tensor, inputs: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        if outputs.shape[1] == 1:
-            fire = (wanted == POSITIVE).to(outputs.dtype)
-            each = functional.binary_cross_entropy_with_logits(outputs[:, 0], fire, reduction="none")
+        if outputs.shape[1] == 1:  # of one logit, everywhere here, the second class is where it is above zero
+            each = functional.binary_cross_entropy_with_logits(
+                outputs[:, 0], wanted.to(outputs.dtype), reduction="none"
+            )
         else:
             each = functional.cross_entropy(outputs, wanted, reduction="none")
         return (each * weights.to(each.device)[wanted]).mean()
@@ -55,7 +56,7 @@ def loss(labels: torch.Tensor, balance: bool) -> Loss:
 
 def fire(outputs: np.ndarray) -> np.ndarray:
     """[N]: the logit of Fire above that of No_Fire."""
-    return outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, POSITIVE] - outputs[:, 1 - POSITIVE]
+    return -outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, POSITIVE] - outputs[:, 1 - POSITIVE]
 
 
 def wrongness(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

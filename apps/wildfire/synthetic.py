@@ -190,5 +190,8 @@ def _holds(target: Path) -> dict[str, int] | None:
     except RecordError as error:
         raise DataError(f"{target} holds data that was not drawn here", "choose a new or empty folder") from error
     pictures = sum(1 for file in target.rglob("*.jpg"))
-    whole = pictures == found["train"] + found["test"] + found["segmentation"]
-    return found if whole else None
+    drawn = found["train"] + found["test"] + found["segmentation"]
+    if pictures > drawn:
+        raise DataError(f"{target} holds {pictures - drawn} pictures that were not drawn here",
+                        "move them, or choose another folder")  # fmt: skip
+    return found if pictures == drawn else None

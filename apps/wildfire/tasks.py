@@ -65,10 +65,8 @@ TASKS: dict[str, Task] = {"classify": classification, "segment": segmentation}
 
 
 def said(task: Task, outputs: np.ndarray) -> np.ndarray:
-    """The class [N, ...] that outputs [N, K, ...] answer with; of one logit, fire where it is above 0."""
-    if outputs.shape[1] > 1:
-        return outputs.argmax(1)
-    return np.where(outputs[:, 0] > 0, task.POSITIVE, 1 - task.POSITIVE)
+    """The class [N, ...] that outputs [N, K, ...] answer with; of one logit, the second where it is above 0."""
+    return outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(np.int64)
 
 
 def counts_of(task: Task, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

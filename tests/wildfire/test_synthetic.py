@@ -78,6 +78,15 @@ def test_foreign_data_is_never_replaced(tmp_path):
     assert (tmp_path / "holiday.jpg").read_bytes() == b"mine"
 
 
+def test_pictures_that_someone_added_are_never_deleted(tmp_path):
+    synthetic.write_flame(tmp_path / "set", 4, 2, 0, **SIZE)
+    mine = tmp_path / "set" / "Training" / "Fire" / "mine.jpg"
+    mine.write_bytes(b"mine")
+    with pytest.raises(DataError, match="holds 1 pictures that were not drawn here; move them"):
+        synthetic.write_flame(tmp_path / "set", 4, 2, 0, **SIZE)
+    assert mine.read_bytes() == b"mine"
+
+
 def test_an_interrupted_writing_leaves_nothing(tmp_path):
     def broken(items, what, total):
         for number, item in enumerate(items):

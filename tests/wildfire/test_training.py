@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from apps import measure
 from apps.wildfire import classification, opening, segmentation, tasks
 from apps.wildfire.opening import parts_of
 from edge_mpq.__main__ import main
@@ -103,8 +104,17 @@ def test_classes_weigh_alike_however_rare_one_is() -> None:
     right, wrong = (entropy(sure[:1], torch.tensor([k])) for k in (0, 1))
     assert balanced(sure, sure, labels) == pytest.approx(float(0.5 * right + 0.5 * wrong))
     assert plain(sure, sure, labels) == pytest.approx(float(0.1 * right + 0.9 * wrong))
-    one = classification.loss(labels, True)(torch.full((100, 1), 2.0), sure, labels)
-    assert one == pytest.approx(float(balanced(sure, sure, labels)))  # a single logit speaks for fire
+    one = classification.loss(labels, True)(torch.full((100, 1), -2.0), sure, labels)
+    assert one == pytest.approx(float(balanced(sure, sure, labels)))  # a single logit speaks against fire
+
+
+@pytest.mark.parametrize("task", MODELS)
+def test_a_single_score_means_in_training_what_it_means_on_the_stream(task: str) -> None:
+    module = tasks.TASKS[task]
+    outputs = np.array([[2.0], [-2.0], [0.5]], np.float32)
+    said = tasks.said(module, outputs)
+    assert said.tolist() == measure.top1(outputs).tolist() == [1, 0, 1]
+    assert ((module.fire(outputs) > 0) == (said == module.POSITIVE)).all()
 
 
 def test_overlap_counts_a_small_fire_that_entropy_forgets() -> None:
