@@ -11,7 +11,7 @@ import glob
 import os
 import threading
 import time
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional, Tuple
 
 from apps.stream.jetson import text_of
 
@@ -99,6 +99,32 @@ def now(found, root="/"):
     return None if not watts or None in watts else sum(watts), max(zones(root).values(), default=None)
 
 
+class _Seen(NamedTuple):
+    """What samples add up to: no list of them, for a run may last for months.
+
+    first_s, last_s: of the samples.  read: the last reading of power, (s, W).  span_s, area_j: of all
+    readings; between two of them power runs straight.  max_c: the hottest zone.
+    """
+
+    first_s: Optional[float] = None
+    last_s: float = 0.0
+    read: Optional[Tuple[float, float]] = None
+    span_s: float = 0.0
+    area_j: float = 0.0
+    max_c: Optional[float] = None
+
+    def after(self, at_s, watts, celsius):
+        """With one sample more; None: not readable."""
+        seen = self._replace(first_s=at_s if self.first_s is None else self.first_s, last_s=at_s)
+        if celsius is not None:
+            seen = seen._replace(max_c=celsius if self.max_c is None else max(self.max_c, celsius))
+        if watts is None:
+            return seen
+        before_s, before = self.read or (at_s, watts)
+        area_j = self.area_j + (at_s - before_s) * (watts + before) / 2
+        return seen._replace(read=(at_s, watts), span_s=self.span_s + at_s - before_s, area_j=area_j)
+
+
 class Sampler(object):
     """Samples a board's power and temperature in a thread, from ``start`` to ``stop``.
 
@@ -110,7 +136,7 @@ class Sampler(object):
         self._stopping = threading.Event()
         self._pause = pause or self._stopping.wait
         self._rails = of_board(rails(root))
-        self._samples, self._hottest, self._thread = [], None, None
+        self._seen, self._thread = _Seen(), None
 
     @property
     def reads_power(self):
@@ -120,7 +146,7 @@ class Sampler(object):
     def start(self):
         """Begin afresh."""
         self._stopping.clear()
-        self._samples, self._hottest = [], None
+        self._seen = _Seen()
         self.sample()
         # Where there is no rail, a thread would only disturb what is measured.
         if self.reads_power:
@@ -138,27 +164,16 @@ class Sampler(object):
 
     def sample(self):
         """Take one sample now."""
-        total, hottest = now(self._rails, self._root)
-        self._samples.append((self._clock(), total))
-        if hottest is not None:
-            self._hottest = hottest if self._hottest is None else max(self._hottest, hottest)
+        watts, hottest = now(self._rails, self._root)
+        self._seen = self._seen.after(self._clock(), watts, hottest)
 
     def power(self):
-        """The Power of the samples so far; between two of them power runs straight."""
-        samples = self._samples
-        if not samples:
+        """The Power of the samples so far."""
+        seen = self._seen
+        if seen.first_s is None:
             return Power(0.0)
-        seconds = samples[-1][0] - samples[0][0]
-        read = [(at, watts) for at, watts in samples if watts is not None]
-        span = read[-1][0] - read[0][0] if read else 0.0
-        if not read:
-            mean = None
-        elif span <= 0:
-            mean = read[0][1]
-        else:
-            area = sum((later - at) * (watts + then) / 2 for (at, watts), (later, then) in zip(read, read[1:]))
-            mean = area / span
-        return Power(seconds, mean, self._hottest)
+        mean = seen.area_j / seen.span_s if seen.span_s > 0 else seen.read and seen.read[1]
+        return Power(seen.last_s - seen.first_s, mean, seen.max_c)
 
     def _run(self):
         while not self._pause(self._interval_s):

@@ -5,6 +5,7 @@ drawn, so that nothing is drawn for nobody, and then given the Shown frame.
 """
 
 import base64
+import errno
 import json
 import os
 import sys
@@ -19,6 +20,8 @@ from apps.stream.views.base import NOTHING, View
 from edge_mpq.errors import UsageError
 
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+# How long a picture stands at most where the next is late: a camera that was away for an hour is no hour of video.
+STILL_S = 2.0
 SAMPLE_COLUMNS, SAMPLE_QUALITY = 640, 85
 
 
@@ -96,8 +99,9 @@ class VideoFile(Sink):
     """A video of the overlay, under a temporary name until it is whole.
 
     fps: of the video.  live: frames come unevenly, so they are repeated or left out by
-    their time, and the video plays at the speed of life.  Every picture takes the size
-    of the first.  Raises UsageError where this OpenCV cannot write the format.
+    their time, and the video plays at the speed of life, but for gaps longer than STILL_S,
+    of which it shows so much.  Every picture takes the size of the first.  Raises UsageError
+    where this OpenCV cannot write the format.
     """
 
     ROUNDS = True
@@ -105,6 +109,7 @@ class VideoFile(Sink):
     def __init__(self, path, fps, live):
         self._path, self._fps, self._live = str(path), fps, live
         self._writer, self._half, self._size, self._frames = None, "", None, 0
+        self._left_out = 0
         extension = os.path.splitext(self._path)[1].lower()
         if extension not in CODECS:
             raise UsageError("no video format for {}".format(path), "name it one of *" + ", *".join(sorted(CODECS)))
@@ -131,23 +136,28 @@ class VideoFile(Sink):
         picture = shown.picture
         if (picture.shape[1], picture.shape[0]) != self._size:
             picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
-        due = int(shown.time_s * self._fps) + 1 - self._frames if self._live else 1
-        for _ in range(due):
+        due = int(shown.time_s * self._fps) + 1 - self._left_out - self._frames if self._live else 1
+        late = max(0, due - max(1, int(STILL_S * self._fps)))
+        self._left_out += late
+        for _ in range(due - late):
             self._writer.write(picture)
             self._frames += 1
 
     def close(self):
+        """Give the video its name; OSError, and no video, where it did not become whole."""
         if not self._half:
             return
         half, self._half = self._half, ""
         if self._writer is not None:
             self._writer.release()
-        # OpenCV does not say when the disk is full, but then there is nothing to keep.
-        if self._frames and os.path.getsize(half):
+        # OpenCV does not say when the disk is full, but then the index is missing and nothing plays it.
+        if self._frames and cv2.VideoCapture(half).isOpened():
             os.chmod(half, 0o644)
             os.replace(half, self._path)
-        else:
-            os.unlink(half)
+            return
+        os.unlink(half)
+        if self._frames:
+            raise OSError(errno.ENOSPC, "the video could not be written whole", self._path)
 
 
 class JsonLines(Sink):

@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from apps.stream.cameras.capture import Frame
 from apps.stream.decode import TASKS, Answer
 from apps.stream.overlay import draw
 from apps.stream.views.base import Scene, View
+from apps.stream.watch.alarm import Condition
 from apps.stream.watch.flight import Fix
 from apps.stream.watch.ground import Ground
 from edge_mpq.errors import UsageError
@@ -97,6 +100,21 @@ def test_a_bundle_of_another_task_is_refused_and_its_own_is_bound(name):
         else:
             with pytest.raises(UsageError, match=f"view {name} is not for a bundle that is to {task}; choose .*plain"):
                 views.bound(name, task, Scene())
+
+
+def test_what_a_view_tells_is_made_plain_where_it_is_bound(monkeypatch):
+    facts = {"share": np.float32(0.5), "spots": np.int64(2), "mean": np.array([1.5]), "none": float("nan"), "at": "x"}
+    module = types.ModuleType("mylab_view")
+    module.__dict__.update(
+        look=lambda *_: View(facts, [(*np.arange(4), "hot")]), TASKS=TASKS, FACTS=tuple(facts), MASK=False
+    )
+    monkeypatch.setitem(sys.modules, "mylab", types.ModuleType("mylab"))
+    monkeypatch.setitem(sys.modules, "mylab.view", module)
+    seen = views.bound("mylab.view", TASKS[0], Scene()).look(None, None)
+    assert seen == View({"share": 0.5, "spots": 2, "mean": 1.5, "none": "nan", "at": "x"}, [(0, 1, 2, 3, "hot")])
+    assert json.loads(json.dumps(seen.facts, allow_nan=False)) == seen.facts and json.dumps(seen.boxes)
+    # So an alarm can wait for each of the numbers.
+    assert Condition("share", 0.1).hit(None, seen.facts) and not Condition("none", 0.1).hit(None, seen.facts)
 
 
 @pytest.mark.parametrize("task", TASKS)

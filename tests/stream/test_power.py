@@ -99,6 +99,14 @@ def test_mean_energy_and_hottest(tmp_path: Path) -> None:
     assert seen.frame_j(0) is None
 
 
+def test_of_a_run_of_months_no_list_is_kept(tmp_path: Path) -> None:
+    sampler = Sampler(_write(tmp_path, iio({"POM_5V_IN": 2000})), clock=Clock(1.0))
+    for _ in range(100):
+        sampler.sample()
+    assert not any(isinstance(kept, list) and len(kept) > 50 for kept in vars(sampler).values())
+    assert sampler.power().mean_w == pytest.approx(2.0)
+
+
 @given(
     watts=st.lists(st.floats(0, 100), min_size=2, max_size=20),
     steps=st.lists(st.floats(0.01, 10), min_size=20, max_size=20),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from apps.stream.decode import Answer
-from apps.stream.sinks import JsonLines, Sampler, Shown, VideoFile, Window
+from apps.stream.sinks import STILL_S, JsonLines, Sampler, Shown, VideoFile, Window
 from apps.stream.views.base import View
 from edge_mpq.errors import UsageError
 
@@ -70,6 +70,33 @@ def test_a_camera_that_stutters_plays_at_the_speed_of_life(tmp_path):
         sink.write(_shown(number, 50 * number, time_s=time_s))
     sink.close()
     assert _levels(tmp_path / "out.avi") == [0, 5, 10, 10, 10, 10, 20]
+
+
+def test_a_gap_is_shown_for_no_longer_than_a_still_picture(tmp_path):
+    sink = VideoFile(tmp_path / "out.avi", 10, live=True)
+    for number, time_s in enumerate([0.0, 0.1, 3600.0, 3600.1, 3600.3]):
+        sink.write(_shown(number, 50 * number, time_s=time_s))
+    sink.close()
+    assert _levels(tmp_path / "out.avi") == [0, 5] + [10] * int(10 * STILL_S) + [15, 20, 20]
+
+
+def test_a_disk_that_is_full_leaves_the_file_that_was_there_and_is_told(tmp_path):
+    resource = pytest.importorskip("resource")
+    path, noise = tmp_path / "out.mp4", np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    path.write_text("of yesterday")
+    sink = VideoFile(path, 10, live=False)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, before[1]))
+    try:
+        for number in range(40):
+            sink.write(_shown(number)._replace(picture=noise))
+        with pytest.raises(OSError, match="could not be written whole") as told:
+            sink.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert told.value.filename == str(path)
+    assert path.read_text() == "of yesterday" and os.listdir(tmp_path) == [path.name]
+    sink.close()
 
 
 def test_a_video_without_frames_leaves_nothing(tmp_path):

@@ -11,14 +11,16 @@ from apps.stream.cameras.frames import Source
 from edge_mpq.errors import SourceError
 
 RETRY_S = 2.0
-# Where nobody may be watching, whoever started the run is to know at last that it cannot do its work.
+# Where nobody may be watching, whoever started the run is to know at last that it cannot do its work; and a call
+# of the driver that has not returned by then holds the thread for ever, which only another process can mend.
 GIVE_UP_S = 300.0
 
 
 class Again(Source):
     """The source that ``opened()`` gives, opened again whenever it vanishes, until :meth:`stop`.
 
-    replay: also when it ends as it should.  give_up_s: how long it may be away; None for ever.
+    replay: also when it ends as it should.  give_up_s: how long it may be away; None for ever, but for a
+    driver that does not return.
     say: told in one line when it is lost and when it is back.  lost: why it gives no frames at
     present, '' while it does.  clock: seconds.  pause: waits that many seconds; by default until
     :meth:`stop`.  Raises SourceError where it does not open at first.
@@ -30,12 +32,13 @@ class Again(Source):
         self._replay, self._give_up_s, self._say, self._clock = replay, give_up_s, say, clock
         self._inner = opened()
         self.name, self.live, self.fps = self._inner.name, self._inner.live, self._inner.fps
+        self.recorded_fps = self._inner.recorded_fps
         self.stalled_after_s = self._inner.stalled_after_s
-        self._lost_s, self._anew, self._reads = 0.0, False, 0
+        self._lost_s, self._called_s, self._anew, self._reads = 0.0, clock(), False, 0
 
     def read(self):
         while not self.stopping.is_set():
-            inner = self._inner
+            inner, self._called_s = self._inner, self._clock()
             frame = inner.read() if inner is not None else None
             if frame is not None and not self._anew:
                 if self.lost and is_whole(frame):
@@ -59,7 +62,7 @@ class Again(Source):
         return None
 
     def recover(self, why):
-        """Open anew what gives no whole frame; False once it was away for too long."""
+        """Open anew what gives no whole frame; False once it was away, or its driver did not return, for too long."""
         if not self.lost:
             self._lose(why)
         inner = self._inner
@@ -67,7 +70,7 @@ class Again(Source):
         if inner is not None:
             self._anew = True
             inner.stop()
-        return not self._given_up()
+        return not (self._given_up() or self._clock() - self._called_s >= GIVE_UP_S)
 
     def _lose(self, why):
         if not self.lost and not self.stopping.is_set():
@@ -84,7 +87,7 @@ class Again(Source):
         if self._inner is not None:
             self._inner.close()
             self._inner = None
-        self._anew = False
+        self._anew, self._called_s = False, self._clock()
         try:
             self._inner = self._opened()
         except SourceError as error:

@@ -180,7 +180,9 @@ class Capture(object):
             position += 1
 
     def _end(self, why, vanished=True):
-        self.ended, self.vanished = why, vanished
+        # What a stalled read says when it returns at last, for it was stopped, is not why.
+        if not self._over:
+            self.ended, self.vanished = why, vanished
 
     def _has_room(self):
         """Whether to read on.  Where every frame counts, one is read when it has a place: it would only age."""
@@ -208,13 +210,18 @@ def taken(captures, changed, timeout_s=None):
     limits = [capture.source.stalled_after_s for capture in captures]
     look_s = min([LOOK_S] + [limit for limit in limits if limit is not None])
     with changed:
-        while not any(capture.ready for capture in captures) or any(capture.late for capture in captures):
+        while _is_to_wait(captures):
             left = until - time.monotonic()
             if left <= 0 or all(capture.over for capture in captures):
                 return []
             changed.wait(min(look_s, left))
-            for capture in captures:
-                capture.check()
         frames = [capture.poll() for capture in captures]
         changed.notify_all()
         return [frame for frame in frames if frame is not None]
+
+
+def _is_to_wait(captures):
+    # Looked after each time: one that always has a frame leaves no wait in which another's stall would show.
+    for capture in captures:
+        capture.check()
+    return not any(capture.ready for capture in captures) or any(capture.late for capture in captures)

@@ -25,12 +25,13 @@ STALLED_S = 20.0
 class Source(object):
     """name: for reports.  live: frames not taken in time are lost.  fps: nominal, 0 unknown.
 
+    recorded_fps: of what was recorded before, its own rate, however fast it is played; 0 of a camera, or unknown.
     stalled_after_s: how long a read may take before the source counts as gone; None for ever.
     lost: why it gives no frames at present, where it may come back.  losses: how often it was lost.
     length: frames from start to end, of what was through once and plays again; else 0.
     """
 
-    name, live, fps = "", False, 0.0
+    name, live, fps, recorded_fps = "", False, 0.0, 0.0
     lost, losses, length = "", 0, 0
     stalled_after_s: Optional[float] = None
     ended, vanished = "", False
@@ -75,7 +76,7 @@ class Pictures(Source):
 class Synthetic(Source):
     """The test scene, without end."""
 
-    name, fps = "synthetic", 30.0
+    name, fps, recorded_fps = "synthetic", 30.0, 30.0
 
     def __init__(self):
         Source.__init__(self)
@@ -104,6 +105,7 @@ class Video(Source):
         if not device.isOpened():
             raise SourceError("the {} {} does not open".format(what, name), mend)
         self.fps = _finite(device.get(cv2.CAP_PROP_FPS))
+        self.recorded_fps = 0.0 if live else self.fps
         self._promised = 0 if live else int(_finite(device.get(cv2.CAP_PROP_FRAME_COUNT)))
         first = self._take()
         if first is None:
@@ -158,6 +160,8 @@ class Paced(Source):
     def __init__(self, source, fps, clock=time.perf_counter, pause=None):
         Source.__init__(self)
         self.name, self.fps, self._source = source.name, fps, source
+        # Pictures have no rate but this one.
+        self.recorded_fps = source.recorded_fps or fps
         self._clock, self._pause, self._due = clock, pause or self.stopping.wait, None
 
     def read(self):

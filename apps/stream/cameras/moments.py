@@ -15,6 +15,6 @@ class Moments(object):
     def __call__(self, seen):
         stream = seen.stream or 0
         source = self._sources[stream]
-        if source.fps and (source.length or not source.live):
-            return (seen.position % source.length if source.length else seen.position) / float(source.fps)
+        if source.recorded_fps:
+            return (seen.position % source.length if source.length else seen.position) / float(source.recorded_fps)
         return seen.time_s - self._first_s.setdefault(stream, seen.time_s)

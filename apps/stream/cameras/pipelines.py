@@ -93,8 +93,10 @@ def parse(spec):
 
 
 def shown(spec):
-    """``spec`` without the password a stream's address may carry."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", spec)
+    """``spec`` without what a stream's address, its query or a pipeline may tell of passwords."""
+    # To the last @, as FFmpeg reads it: a password may have one.
+    spec = re.sub(r"(://)[^/\s]+@", r"\1***@", spec)
+    return re.sub(r"(?i)([\w-]*(?:pw|pas|key|token)[\w-]*=)(\"[^\"]*\"|\S+)", r"\1***", spec)
 
 
 def _place_faults(kind, place):

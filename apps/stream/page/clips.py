@@ -3,6 +3,7 @@
 Every file lies in one folder of this run's own, under a name of its own, and goes with it.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -60,7 +61,7 @@ class Clips(object):
         self.seconds: Optional[float] = None
 
     def last(self):
-        """A video of the last seconds: an open file, or None where no page has seen any."""
+        """A video of the last seconds: an open file, or None where no page has seen any or the disk is full."""
         pictures = self._kept.pictures()
         if not pictures:
             return None
@@ -69,7 +70,10 @@ class Clips(object):
             out, path = self._video("last")
             for time_s, jpeg in pictures:
                 out.write(shown(time_s - pictures[0][0], decoded(jpeg)))
-            out.close()
+            try:
+                out.close()
+            except OSError:  # the disk is full
+                return None
             stream = open(path, "rb")
             os.unlink(path)
         return stream
@@ -128,7 +132,8 @@ class Clips(object):
                 if self.seconds > LONGEST_S:
                     break
         finally:
-            out.close()
+            with contextlib.suppress(OSError):  # the disk is full: there is no recording
+                out.close()
 
 
 def video(stem):

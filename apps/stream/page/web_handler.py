@@ -1,12 +1,15 @@
 """What the page's server answers: two tables of addresses, and what each gives.
 
-Nothing a client sends names a file, and every request has a limit in size and time.
+Nothing a client sends names a file, and every request has a limit in size, and in time until it is there.
 """
 
 import http.server
+import io
 import json
 import os
+import re
 import shutil
+import socket
 import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -31,6 +34,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: Any  # that Server; its file imports this one
     disable_nagle_algorithm = True
 
+    def setup(self):
+        http.server.BaseHTTPRequestHandler.setup(self)
+        self._arriving = _Arriving(self.connection, self.timeout)
+        self.rfile = io.BufferedReader(self._arriving)
+
+    def handle_one_request(self):
+        self._arriving.until = time.monotonic() + self.timeout
+        http.server.BaseHTTPRequestHandler.handle_one_request(self)
+
     def do_GET(self):
         self._answer(GET)
 
@@ -44,8 +56,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Say nothing: the terminal belongs to the run."""
 
     def _answer(self, table):
-        url = urlsplit(self.path)
-        self.query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        try:
+            url = urlsplit(self.path)
+            self.query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        except ValueError:
+            return self._refuse(400, "this is no address")
         named = (self.headers.get(name) for name in ("Host", "Origin", "Sec-Fetch-Site", "Cookie"))
         asked = access.Asked(self.command, self.query.get("token", ""), *named)
         why = access.refusal(asked, self.server.token, self.server.server_port)
@@ -80,13 +95,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _body(self):
         """The JSON object sent along, or None after it was refused."""
-        length = self.headers.get("Content-Length", "")
-        if not length.isdigit():
+        length = _number(self.headers.get("Content-Length", ""))
+        if length is None:
             return self._refuse(411, "send a JSON object with its Content-Length")
-        if int(length) > BODY_BYTES:
+        if length > BODY_BYTES:
             return self._refuse(413, "send at most {} bytes".format(BODY_BYTES))
         try:
-            body = json.loads(self.rfile.read(int(length)).decode("utf-8"))
+            body = json.loads(self.rfile.read(length).decode("utf-8"))
         except (ValueError, RecursionError):
             body = None
         return body if isinstance(body, dict) else self._refuse(400, "send a JSON object")
@@ -103,8 +118,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._send(200, json.dumps(body).encode())
 
     def _frame(self):
-        after = self.query.get("after", "")
-        seen = self.server.live.picture(int(after) if after.isdigit() and len(after) < 16 else 0)
+        seen = self.server.live.picture(_number(self.query.get("after", "")) or 0)
         if seen is None:
             return self._send(204)
         told = {"X_Frame": str(seen.number), "X_Answer": json.dumps(seen.answer)}
@@ -124,7 +138,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _video(self, stream, what):
         if stream is None:
-            return self._refuse(404, "there is no {} yet".format(what))
+            return self._refuse(404, "there is no {} yet, or no room for it".format(what))
         with stream:
             extension = os.path.splitext(stream.name)[1]
             disposition = {"Content_Disposition": _attached(what.replace(" ", "-"), extension)}
@@ -144,7 +158,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if body is not None:
             watched, threshold = body.get("watched"), body.get("threshold")
             typed = type(watched) is int and type(threshold) in (int, float)
-            known = typed and self.server.live.watch(watched, float(threshold))
+            known = typed and self.server.live.watch(watched, threshold)
             return self._figures() if known else self._refuse(400, "there is no such class or threshold")
         return None
 
@@ -167,6 +181,35 @@ GET = {
     "/recorded": Handler._recorded,
 }
 POST = {"/engine": Handler._engine, "/threshold": Handler._threshold, "/recording": Handler._recording}
+
+
+class _Arriving(io.RawIOBase):
+    """What comes over ``connection`` until ``until``, of time.monotonic, however slowly: then socket.timeout.
+
+    limit_s: of each sending, which is left as it is.
+    """
+
+    def __init__(self, connection, limit_s):
+        io.RawIOBase.__init__(self)
+        self._connection, self._limit_s, self.until = connection, limit_s, 0.0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise socket.timeout("the request did not come in time")
+        self._connection.settimeout(left)
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(self._limit_s)
+
+
+def _number(text):
+    """The whole number that ``text`` spells in at most fifteen digits, or None."""
+    return int(text) if re.match(r"[0-9]{1,15}\Z", text) else None
 
 
 def _attached(what, extension):

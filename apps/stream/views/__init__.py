@@ -8,9 +8,13 @@ A view is a file with
 - ``MASK``: whether it wants the answer's mask of every frame, and not only of those drawn.
 """
 
+import math
 import sys
 from types import SimpleNamespace
 
+import numpy as np
+
+from apps.stream.views.base import View
 from edge_mpq import door
 from edge_mpq.errors import UsageError
 
@@ -35,6 +39,7 @@ def get(name):
 def bound(name, task, scene):
     """View ``name``, or where that is None the usual one of ``task``, with ``look(frame, answer)`` into ``scene``.
 
+    What it tells is made plain here, once for all who write it as JSON or hold it against a number.
     Raises UsageError where it is not for ``task``.
     """
     name = "wildfire_" + task if name is None else name
@@ -44,6 +49,15 @@ def bound(name, task, scene):
         raise UsageError("view {} is not for a bundle that is to {}".format(name, task), "choose " + ", ".join(fit))
 
     def look(frame, answer):
-        return module.look(frame, answer, scene)
+        seen = module.look(frame, answer, scene)
+        facts = {fact: _plain(value) for fact, value in seen.facts.items()}
+        return View(facts, [tuple(_plain(value) for value in box) for box in seen.boxes])
 
     return SimpleNamespace(look=look, MASK=module.MASK, FACTS=tuple(module.FACTS))
+
+
+def _plain(value):
+    """``value`` as JSON has it: a number of NumPy as one of Python, and what is no finite number as text."""
+    if isinstance(value, (np.generic, np.ndarray)) and value.size == 1:
+        value = value.item()
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else str(value)

@@ -90,6 +90,9 @@ class Outbox(object):
                     return False
                 self._pause(wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            except Exception as error:  # of this message alone: those after it are to be sent
+                self._say("an alarm to {} cannot be sent ({})".format(self._name, error))
+                return False
             else:
                 if number:
                     self._say("the alarm to {} was delivered".format(self._name))

@@ -35,7 +35,7 @@ CLOSE_S = 30.0
 class Recorder(object):
     """What records the alarms of one source into ``folder``.  say: told in one line of what cannot be written.
 
-    Times are those of the source, in seconds.
+    Times are those of the source, in seconds; where they begin again, so does what is recorded.
     """
 
     def __init__(self, folder, say):
@@ -48,14 +48,18 @@ class Recorder(object):
 
     def add(self, time_s, picture):
         """Take the picture of ``time_s``; of those that come faster than a video shows them some are left out."""
+        if self._kept_s is not None and time_s < self._kept_s:  # a video that plays again
+            self._end()
+            self._kept, self._until, self._kept_s = clips.Kept(BEFORE_S), None, None
+        # Before the picture is added: it may have come an hour after the one before.
+        if self._clip is not None and self._clip.is_over(time_s, self._until):
+            self._end()
         if self._kept_s is None or not 0 <= time_s - self._kept_s < 1.0 / clips.FRAMES_A_SECOND - 1e-6:
             jpeg = encoded(narrowed(picture, COLUMNS), QUALITY)
             self._kept_s = time_s
             self._kept.add(time_s, jpeg)
             if self._clip is not None:
                 self._clip.add(time_s, jpeg)
-        if self._clip is not None and self._clip.is_over(time_s, self._until):
-            self._end(self._clip)
 
     def mark(self, event, time_s, picture):
         """Begin to record where ``event`` is raised, and end some time after it is lowered.
@@ -79,17 +83,17 @@ class Recorder(object):
 
     def close(self):
         """Finish what is under way; twice is harmless."""
-        if self._clip is not None:
-            self._end(self._clip)
+        self._end()
         for clip in self._ended:
             clip.join()
         self._ended = []
 
-    def _end(self, ended):
-        ended.finish()
-        # It may still be written when the next begins.
-        self._ended = [clip for clip in self._ended if not clip.is_written()] + [ended]
-        self._clip = None
+    def _end(self):
+        if self._clip is not None:
+            self._clip.finish()
+            # It may still be written when the next begins.
+            self._ended = [clip for clip in self._ended if not clip.is_written()] + [self._clip]
+            self._clip = None
 
 
 class _Clip(object):
@@ -105,7 +109,7 @@ class _Clip(object):
         self._changed = threading.Condition()
         for time_s, jpeg in pictures:
             self.add(time_s, jpeg)
-        self._save("")
+        self._save()
         self._thread = threading.Thread(target=self._write, name="alarm video", daemon=True)
         self._thread.start()
 
@@ -128,7 +132,7 @@ class _Clip(object):
 
     def is_over(self, time_s, until_s):
         """Whether the clip ends at ``time_s``, where the alarm was lowered AFTER_S before ``until_s`` or None."""
-        return (until_s is not None and time_s >= until_s) or time_s - self._begun_s >= LONGEST_S
+        return (until_s is not None and time_s > until_s) or time_s - self._begun_s > LONGEST_S
 
     def finish(self):
         """Let the thread write what waits, and end."""
@@ -147,30 +151,35 @@ class _Clip(object):
             self._say("{} was not written to its end".format(self._path))
 
     def _write(self):
-        why = ""
-        try:
-            while not why:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._waiting or self._finishing)
-                    if not self._waiting:
-                        break
-                    time_s, jpeg = self._waiting.popleft()
-                    self._bytes -= len(jpeg)
-                self._out.write(clips.shown(time_s - self._first_s, clips.decoded(jpeg)))
-                self._last_s = time_s
-                self._frames += 1
-                why = _full(os.path.dirname(self._stem))
-            self._out.close()
-            self._save(os.path.basename(self._path) if os.path.isfile(self._path) else "")
-        except (OSError, EdgeMpqError, cv2.error) as error:
-            why = str(error)
-        if why:
-            self._say("{} ends early ({})".format(self._path, why))
+        faults = []
+        # What came is kept, whatever ends it.
+        for step in (self._write_pictures, self._out.close, self._save):
+            try:
+                step()
+            except (OSError, EdgeMpqError, cv2.error) as error:
+                faults.append(str(error))
+        if faults:
+            self._say("{} ends early ({})".format(self._path, faults[0]))
 
-    def _save(self, video):
+    def _write_pictures(self):
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._finishing)
+                if not self._waiting:
+                    return
+                time_s, jpeg = self._waiting.popleft()
+                self._bytes -= len(jpeg)
+            self._out.write(clips.shown(time_s - self._first_s, clips.decoded(jpeg)))
+            self._last_s = time_s
+            self._frames += 1
+            why = _full(os.path.dirname(self._stem))
+            if why:
+                raise OSError(why)
+
+    def _save(self):
         body: Dict[str, Any] = {
             "events": self.events,
-            "video": video,
+            "video": os.path.basename(self._path) if os.path.isfile(self._path) else "",
             "snapshots": self._snapshots,
             "from_s": round(self._first_s, 3),
             "to_s": round(self._last_s, 3),

@@ -1,10 +1,12 @@
 """Sources that are opened again: what is told, what is waited for, and when it is given up.  No test waits for time."""
 
+import threading
+
 import pytest
 
 from apps.stream import loop, run
 from apps.stream.cameras import again, sources
-from apps.stream.cameras.again import RETRY_S, Again
+from apps.stream.cameras.again import GIVE_UP_S, RETRY_S, Again
 from apps.stream.cameras.capture import TORN_IN_A_ROW, Capture
 from apps.stream.cameras.frames import TORN, Paced
 from apps.stream.readers import Whole
@@ -107,6 +109,37 @@ def test_a_camera_whose_read_hangs_is_opened_again():
         assert capture.next() is not None, "from the second: the first never gives one"
         assert capture.next() is None
     assert stuck.stopping.is_set() and source.losses == 1 and "no frame for 0 s" in said[0]
+
+
+@pytest.mark.parametrize("opening", [False, True])
+def test_a_driver_that_does_not_return_is_given_up_even_where_a_page_waits_for_ever(opening):
+    entered, gate = threading.Event(), threading.Event()
+
+    def stuck():
+        entered.set()
+        assert gate.wait(20)
+
+    class Stuck(ListSource):
+        def read(self):
+            stuck()
+
+    def opens_never():
+        stuck()
+        raise SourceError("there is no camera 0", "look")
+
+    script = [ListSource([], True, vanished=True) if opening else Stuck([], True)]
+    clock = Clock()
+    source = Again(lambda: script.pop() if script else opens_never(), clock=clock)
+    reader = threading.Thread(target=source.read)
+    reader.start()
+    assert entered.wait(20)
+    clock.now += GIVE_UP_S - 1
+    assert source.recover("no frame for 20 s") and source.lost, "it may still return"
+    clock.now += 1
+    assert not source.recover("no frame for 20 s")
+    source.stop()
+    gate.set()
+    reader.join(20)
 
 
 def test_a_source_that_does_not_open_at_first_is_an_error():

@@ -139,7 +139,7 @@ def test_a_camera_that_stalls_is_given_up():
     source.stalled_after_s = 0.0
     with Capture(source) as capture:
         assert capture.next() is None
-        assert capture.vanished and capture.ended == "scripted stalled: no frame for 0 s"
+    assert capture.vanished and capture.ended == "scripted stalled: no frame for 0 s", "also once it was stopped"
 
 
 @pytest.mark.parametrize("taken", [0, 1])

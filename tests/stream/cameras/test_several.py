@@ -93,6 +93,17 @@ def test_cameras_do_not_wait_for_one_another():
     assert several.dropped == 1 and not engine.calls and not kept.shown
 
 
+def test_one_that_hangs_is_noticed_while_another_always_has_a_frame():
+    quick, hanging = GatedSource(_frames(0, 0)), GatedSource([])
+    hanging.stalled_after_s = 0.0
+    with Several([quick, hanging]) as several:
+        several.begin(Whole(bundle()).prepare)
+        quick.let(1)
+        hanging.let(0)
+        assert [frame.stream for frame in several.take()] == [0], "at once: there is one"
+        assert several.parts[1].vanished and several.parts[1].ended == "scripted stalled: no frame for 0 s"
+
+
 def test_one_that_vanishes_does_not_end_the_others():
     gone = ListSource([*_frames(255), OSError("the cable is out")])
     stream, several = _run([gone, ListSource(_frames(0) * 5)], Levels())

@@ -146,6 +146,23 @@ def test_a_stream_that_does_not_answer_hides_its_password():
     assert shown("rtspsrc location=rtsp://a:b@c/d ! appsink") == "rtspsrc location=rtsp://***@c/d ! appsink"
 
 
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("rtsp://admin:P@ssw0rd@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://cam/1?at=a@b", "rtsp://cam/1?at=a@b"),
+        ("rtspsrc user-id=admin user-pw=secret ! appsink", "rtspsrc user-id=admin user-pw=*** ! appsink"),
+        ('rtspsrc user-pw="my secret" ! appsink', "rtspsrc user-pw=*** ! appsink"),
+        ("http://cam/mjpg?user=a&pwd=sec!ret&width=64", "http://cam/mjpg?user=a&pwd=***"),
+        ("http://cam/mjpg?loginpas=secret", "http://cam/mjpg?loginpas=***"),
+        ("http://cam/mjpg?Access_Token=secret", "http://cam/mjpg?Access_Token=***"),
+        ("csi://0?width=1280&flip=2", "csi://0?width=1280&flip=2"),
+    ],
+)
+def test_a_source_is_shown_without_its_secrets(spec, told):
+    assert shown(spec) == told
+
+
 def test_synthetic_moves_flickers_and_repeats():
     source, again = open_source("synthetic"), open_source("synthetic")
     frames = [source.read() for _ in range(testcard.LIT_FRAMES + 1)]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from apps.stream import loop, power, run
-from apps.stream.page.clips import Kept
-from apps.stream.page.live import BOARD_EVERY_S, FRESH_S, Live, first_of_note
+from apps.stream.page.clips import Clips, Kept
+from apps.stream.page.live import BOARD_EVERY_S, FRESH_S, Live, encoded, first_of_note
 from apps.stream.readers import Whole
 from apps.stream.showing import STAGES
-from apps.stream.sinks import Shown, Sink
+from apps.stream.sinks import Shown, Sink, VideoFile
 from apps.stream.switch import Switch
 from edge_mpq.engines import replay
 from edge_mpq.errors import EngineError
@@ -182,3 +182,17 @@ def test_what_is_kept_has_an_end():
     assert [time_s for time_s, _ in kept.pictures()] == [28.0, 29.0, 30.0]
     kept.add(31.0, b"x" * 1001)
     assert kept.pictures() == []
+
+
+def test_a_full_disk_leaves_no_clip(monkeypatch):
+    def full(video):
+        raise OSError("the video could not be written whole")
+
+    kept = Kept()
+    kept.add(0.0, encoded(picture(), 80))
+    with Clips(SimpleNamespace(picture=lambda *_: None), kept) as clips:
+        monkeypatch.setattr(VideoFile, "close", full)
+        assert clips.last() is None
+        clips.start()
+        clips.stop()
+        assert clips.recorded() is None

@@ -18,6 +18,7 @@ import pytest
 
 from apps.stream import run
 from apps.stream.page import access, web
+from apps.stream.page.web_handler import Handler
 from apps.stream.showing import STAGES
 from edge_mpq.errors import SourceError, UsageError
 from export import bundle_from_engine_inputs
@@ -169,6 +170,25 @@ def test_what_is_too_large_or_no_request_is_refused(page):
     assert page.ask("POST", "/engine", b"{}", Content_Length="x", **own).status == 411
     assert page.get("/figures.json", X_Long="a" * 70000).status == 431
     assert page.get("/frame.jpg?after=" + "9" * 400).status == 200
+
+
+def test_no_request_ends_without_an_answer(page, capsys):
+    own = {"Origin": f"http://127.0.0.1:{page.port}"}
+    with socket.create_connection(("127.0.0.1", page.port), timeout=10) as raw:
+        raw.sendall(b"GET http://[ HTTP/1.1\r\n\r\n")
+        assert raw.recv(99).startswith(b"HTTP/1.1 400 ")
+    assert page.ask("POST", "/engine", b"{}", Content_Length="\xb2", **own).status == 411
+    assert page.get("/frame.jpg?after=%C2%B2").status == 200
+    assert page.post("/threshold", watched=1, threshold=10**403).status == 400
+    assert capsys.readouterr().err == ""
+
+
+def test_a_request_that_comes_byte_by_byte_has_an_end(page, monkeypatch):
+    monkeypatch.setattr(Handler, "timeout", 0.3)
+    with socket.create_connection(("127.0.0.1", page.port), timeout=10) as slow, pytest.raises(OSError):
+        for _ in range(400):
+            slow.sendall(b"G")
+            time.sleep(0.05)
 
 
 def test_on_the_loopback_only_its_own_names_are_answered_and_only_the_page_changes_things(page):

@@ -143,6 +143,18 @@ def test_no_server_at_all_is_told_once_and_the_end_comes_soon(quick, monkeypatch
     assert "refused" in said[0].lower() and len(said) == 2 and said[1].endswith("that were not delivered: 1")
 
 
+def test_a_message_that_cannot_be_sent_leaves_those_after_it():
+    said: list[str] = []
+    with Server() as server:
+        way = webhook.Webhook(server.url, said.append)
+        way.tell({"event": {1, 2}})
+        way.tell(EVENT)
+        _until(lambda: server.came)
+        way.close()
+        assert [body for _, _, body in server.came] == [EVENT]
+    assert len(said) == 1 and "cannot be sent (Object of type set is not JSON serializable)" in said[0]
+
+
 def test_waits_grow_up_to_a_limit_and_a_message_is_given_up_in_the_end():
     waits: list[float] = []
     said: list[str] = []

@@ -84,6 +84,33 @@ def test_an_alarm_without_end_has_a_clip_with_one(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("*.json"))) == 1
 
 
+def test_a_gap_longer_than_a_clip_ends_it_before_the_picture_after_it(tmp_path):
+    recorder = Recorder(tmp_path, print)
+    for time_s in (19.9, 20.0, 20.1, 3620.0, 3620.1):
+        recorder.add(time_s, _picture(time_s))
+        if time_s == 20.0:
+            recorder.mark(RAISED, time_s, _picture(time_s))
+    recorder.close()
+    body = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert (body["to_s"], body["pictures"]) == (20.1, 3)
+
+
+def test_a_video_that_plays_again_begins_anew(tmp_path):
+    recorder = Recorder(tmp_path, print)
+    for number in range(3 * 300):
+        time_s = number % 300 / 10
+        recorder.add(time_s, _picture(time_s))
+        # Raised early in the second pass, lowered so late in it that the clip would end after it.
+        for at, event in ((345, "raised"), (550, "lowered")):
+            if number == at:
+                recorder.mark({"event": event, "time_s": time_s}, time_s, _picture(time_s))
+    assert recorder._clip is None, "it ended with the pass"
+    recorder.close()
+    body = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert (body["from_s"], body["to_s"], body["pictures"]) == (0.0, 29.9, 300)
+    assert len(_levels(tmp_path / body["video"])) == pytest.approx(30 * FRAMES_A_SECOND, abs=2)
+
+
 def test_no_more_pictures_are_kept_than_a_video_shows(tmp_path):
     recorder = Recorder(tmp_path, print)
     _fly(recorder, [], 5.0, 100.0)
@@ -125,6 +152,20 @@ def test_a_disk_that_fills_ends_the_clip_keeps_what_came_and_is_told_once(tmp_pa
     assert len(said) == 1 and "ends early (0 MiB are free, 64 are kept so)" in said[0]
     body = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert body["pictures"] == 41 and _levels(tmp_path / body["video"])
+
+
+def test_a_video_that_did_not_become_whole_is_told_and_its_events_are_kept(tmp_path, monkeypatch):
+    class Cut(recording.clips.VideoFile):
+        def close(self):
+            os.unlink(self._half)
+            raise OSError("the video could not be written whole")
+
+    monkeypatch.setattr(recording.clips, "VideoFile", Cut)
+    said: list[str] = []
+    _fly(Recorder(tmp_path, said.append), [RAISED, LOWERED])
+    assert len(said) == 1 and "ends early (the video could not be written whole)" in said[0]
+    body = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert body["events"] == [RAISED, LOWERED] and body["video"] == ""
 
 
 def test_a_folder_that_vanishes_is_told_and_the_stream_goes_on(tmp_path):

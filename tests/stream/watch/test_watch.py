@@ -1,21 +1,25 @@
 """The sink that raises an alarm: what it tells, and that each source has its own."""
 
+import contextlib
+import functools
 import json
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from apps.stream.cameras.again import Again
 from apps.stream.cameras.moments import Moments
+from apps.stream.cameras.sources import open_source
 from apps.stream.decode import Answer
 from apps.stream.sinks import Shown
 from apps.stream.views.base import View
 from apps.stream.watch.alarm import Condition, When
 from apps.stream.watch.watch import Watch
-from tests.stream.scripted import ListSource, picture
+from tests.stream.scripted import ListSource, picture, write_video
 
-SOURCE = SimpleNamespace(name="scripted", live=False, fps=10.0, length=0)
+SOURCE = SimpleNamespace(name="scripted", recorded_fps=10.0, length=0)
 
 
 class Way:
@@ -85,18 +89,27 @@ def test_pictures_are_wanted_for_recording_alone_and_the_event_names_the_snapsho
 
 
 def test_the_time_of_a_video_is_its_own_and_that_of_a_camera_begins_with_its_first_frame():
-    camera = SimpleNamespace(live=True, fps=30.0, length=0)
-    moments = Moments([SOURCE, camera, SimpleNamespace(live=False, fps=0.0, length=0)])
+    moments = Moments([SOURCE, ListSource([], live=True)])
     assert [moments(_shown(number, "", 0, time_s=99 * number)) for number in (0, 7)] == [0.0, 0.7]
-    for stream in (1, 2):
-        seen = [moments(_shown(number, "", stream, time_s=time_s)) for number, time_s in ((4, 100.5), (9, 103.0))]
-        assert seen == pytest.approx([0.0, 2.5])
+    seen = [moments(_shown(number, "", 1, time_s=time_s)) for number, time_s in ((4, 100.5), (9, 103.0))]
+    assert seen == pytest.approx([0.0, 2.5])
+
+
+@pytest.mark.parametrize("web", [False, True])
+def test_the_time_of_a_video_is_its_own_at_any_pace(tmp_path, web):
+    video, folder = write_video(tmp_path / "in.avi"), tmp_path / "pictures"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), picture())
+    for spec, fps, time_s in ((video, 5.0, 0.7), (video, None, 0.7), (folder, 5.0, 1.4)):
+        opened = functools.partial(open_source, str(spec), fps=fps)
+        with contextlib.closing(Again(opened) if web else opened()) as source:
+            assert Moments([source])(_shown(7, "", time_s=99.0)) == pytest.approx(time_s)
 
 
 def test_the_time_of_a_video_that_plays_again_begins_again():
     def opened():
         source = ListSource([picture()] * 3)
-        source.fps = 10.0
+        source.recorded_fps = 10.0
         return source
 
     source = Again(opened)
