@@ -15,7 +15,7 @@ from apps.recipe_task import task_of
 from apps.terminal import bar, say
 from apps.work import Work
 from edge_mpq import recipes, transforms
-from edge_mpq.calibration import ranges_of
+from edge_mpq.calibration import fitted, ranges_of
 from edge_mpq.errors import PlanError
 from edge_mpq.placement import every_tensor
 from edge_mpq.records.ranges import RangeTable
@@ -98,7 +98,9 @@ def _by_methods(work: Work, options: Options) -> Chosen:
         options.allocator,
         options.formats,
         options.threads,
+        options.rounding,
     )
+    ranges = fitted(ranges, graph, by.plan, target, work.calibration, bar)
     lap("plan_s")
     model, _ = edge_mpq.quantize(
         graph, by.plan, work.calibration, rounding=options.rounding, ranges=ranges, progress=bar

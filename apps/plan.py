@@ -43,6 +43,7 @@ def main(argv: list[str]) -> int:
         observer=args.observer,
         transforms=args.transform,
         keep=keep,
+        rounding=args.rounding,
         progress=bar,
     )
     plans.save(args.out, made)

@@ -52,6 +52,7 @@ def planned(
     allocator: str,
     formats: list[str] | None,
     threads: int,
+    rounding: str = "feedback",
 ) -> Planned:
     """The best plan of ``graph`` within ``budget``; a latency is held by what engines on this machine took."""
     layers, target = layers_of(graph), work.target
@@ -78,6 +79,7 @@ def planned(
             scores=scores,
             transforms=graph.meta.get(transforms.APPLIED, ()),
             keep=keep,
+            rounding=rounding,
             progress=bar,
         )
 

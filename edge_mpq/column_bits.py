@@ -130,13 +130,13 @@ def inputs_seen(
 ) -> dict[str, torch.Tensor]:
     """layer -> about ``PLACES`` of the inputs [N, C] it reads, as many from each batch; of ungrouped layers."""
     batches, wanted = list(batches), set(layers)
-    nodes = {name: found[0] for name, found in ir.weighted(graph).items() if name in wanted}
+    nodes = {name: found for name, found in ir.weighted(graph).items() if name in wanted}
     found: dict[str, list[torch.Tensor]] = {name: [] for name in nodes}
     run, draw = PartialRun(graph), torch.Generator().manual_seed(0)
     for batch in progress(batches, "looking at inputs"):
         run.run(inputs_of(batch))
-        for name, node in nodes.items():
-            rows = columns_of(node, run.values[node.args[0]])[0].T
+        for name, applications in nodes.items():
+            rows = torch.cat([columns_of(node, run.values[node.args[0]])[0].T for node in applications])
             some = torch.randperm(len(rows), generator=draw)[: -(-PLACES // len(batches))]
             found[name].append(rows[some])
     return {name: torch.cat(parts) for name, parts in found.items()}

@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from edge_mpq import budget as budgets
 from edge_mpq.allocators import Limit
-from edge_mpq.calibration import inputs_of, labels_of
+from edge_mpq.calibration import fitted, inputs_of, labels_of
 from edge_mpq.cost import CostTable
 from edge_mpq.errors import PlanError
 from edge_mpq.progress import Progress
@@ -20,6 +20,7 @@ from edge_mpq.quantizing import quantize
 from edge_mpq.records.plan import PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
+from edge_mpq.rounding import Rounding
 
 STEPS = 6
 
@@ -78,12 +79,13 @@ def cheapest_within(
     ranges: RangeTable,
     calibration: Iterable,
     validation: Iterable,
+    rounding: str | Rounding = "feedback",
 ) -> PrecisionPlan:
     """The cheapest of ``candidates`` that loses at most ``drop`` (a share, 0.005 is half a point) of top-1.
 
-    Its ``predicted`` says how many whole models were tried.  Raises PlanError when even the
-    first candidate loses more on the held-out half, or the validation data is too small to
-    tell so small a drop.
+    rounding: the rule that will round it, and by which it is tried.  Its ``predicted`` says how many whole
+    models were tried.  Raises PlanError when even the first candidate loses more on the held-out half, or
+    the validation data is too small to tell so small a drop.
     """
     batches = list(validation)
     pictures = sum(len(inputs_of(batch)) for batch in batches)
@@ -99,13 +101,27 @@ def cheapest_within(
     def accuracy(made: PrecisionPlan, on: Sequence = search) -> float:
         nonlocal trials
         trials += 1
-        return share_right(quantize(graph, made, calibration, ranges=ranges)[0], on)
+        measured = fitted(ranges, graph, made, target, calibration)
+        return share_right(quantize(graph, made, calibration, rounding=rounding, ranges=measured)[0], on)
 
     found = candidates(accuracy, floors[0])
     for made in reversed(found):
         if accuracy(made, held_out) >= floors[1]:
             return made._replace(predicted={**made.predicted, "trials": trials})
     raise _none_within(drop, found[0].budget, target)
+
+
+def check(model: nn.Module, graph: fx.GraphModule, budget: str, validation: Sequence) -> None:
+    """Raise PlanError where ``model``, made of ``graph``, does not keep the drop of ``budget`` on the held-out half.
+
+    For what is done to a model after its plan was chosen.
+    """
+    drop, held_out = budgets.parse(budget).drop(), validation[1::2]
+    if drop is not None and share_right(model, held_out) < share_right(graph, held_out) - drop:
+        raise PlanError(
+            f"the model that was made by the plan does not stay within a drop of {drop:.2%} on held-out data",
+            "allow a larger drop, or add wider --formats",
+        )
 
 
 def _none_within(drop: float, budget: str, target: Target) -> PlanError:

@@ -72,6 +72,7 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
         raise ModelError(f"not finite: {', '.join(bad[:5])}", "these weights are broken; load others")
     # Two pictures at least: torch.export takes a batch of one for a constant.
     pair = example[:1].repeat(TRACED_PICTURES, *[1] * (example.dim() - 1))
+    modes = [(module, module.training) for module in model.modules()]
     try:
         with torch.no_grad():
             exported = torch.export.export(model.eval(), (pair,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
@@ -82,6 +83,9 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
             f"torch.export cannot trace {type(model).__name__} ({_first_line(error)})",
             "it must take one tensor, leave the batch size free (flatten(1), not view(n, -1)) and not branch on values",
         ) from error
+    finally:
+        for part, training in modes:
+            part.training = training
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, of copying its graphs
         module = copy.deepcopy(exported.module())  # the caller's model keeps its parameters, and whether they train
@@ -223,6 +227,17 @@ def layer_name(node: fx.Node) -> str:
         if path.endswith(ending):
             return path[: -len(ending)]
     return path
+
+
+def missing_path(graph: fx.GraphModule, node: fx.Node, what: str) -> str:
+    """Where a layer may keep a parameter that it is without: in its module, else beside its weight.
+
+    Its weight may be no module's, or its module may hold a ``what`` that another layer reads.
+    """
+    name = layer_name(node)
+    module = dict(graph.named_modules()).get(name)
+    free = module is not None and getattr(module, what, None) is None
+    return f"{name}.{what}" if free else f"{name}_{what}"
 
 
 def tensor_argument(graph: fx.GraphModule, node: fx.Node, index: int) -> torch.Tensor | None:

@@ -62,15 +62,16 @@ def _pair(value: object) -> tuple[int, int]:
 def second_moments(
     graph: fx.GraphModule, layers: Iterable[str], batches: Iterable, progress: Progress = silent
 ) -> dict[str, torch.Tensor]:
-    """layer -> H [G, C, C] over ``batches``, for linears and two-dimensional convolutions."""
-    nodes = {name: found[0] for name, found in ir.weighted(graph).items() if name in set(layers)}
+    """layer -> H [G, C, C] over ``batches`` and applications, for linears and two-dimensional convolutions."""
+    wanted = set(layers)
+    nodes = [(name, node) for name, found in ir.weighted(graph).items() if name in wanted for node in found]
     sums: dict[str, torch.Tensor] = {}
-    counts = dict.fromkeys(nodes, 0)
+    counts = {name: 0 for name, _ in nodes}
     draw = torch.Generator().manual_seed(0)
     run, experts = PartialRun(graph), routing.sent(graph)
     for batch in progress(batches, "second moments"):
         run.run(inputs_of(batch))
-        for name, node in nodes.items():
+        for name, node in nodes:
             columns = columns_of(node, run.values[node.args[0]])
             if name in experts:
                 columns = columns[:, :, experts[name].rows(run.values)]

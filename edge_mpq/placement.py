@@ -9,9 +9,11 @@ layer.  Tensors that meet in a Concat share one range.
 
 ``outputs`` (ONNX Runtime): also behind every quantized convolution and around Adds,
 Concats, pools and moves between integer tensors, because its integer kernels write
-integers; a tensor whose readers are all float is left alone.
+integers; a tensor whose readers are all float is left alone.  What is written is in the
+format of the layers that will read it, which is what scores and costs charge them for.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from torch import fx
@@ -69,9 +71,14 @@ def every_tensor(graph: fx.GraphModule) -> list[str]:
     return list(watched)
 
 
-def _form(forms: set[str]) -> str:
-    """The widest of several formats that want one tensor."""
-    return max(forms, key=lambda name: formats.get(name).bits)
+def _form(forms: Iterable[str]) -> str:
+    """The widest of several formats that want one tensor, of the integers where there are any.
+
+    A reader in half precision computes in it whatever it is given; one on integers needs them.
+    """
+    wanted = [formats.get(name) for name in forms]
+    integers = [form for form in wanted if not form.is_float]
+    return max(integers or wanted, key=lambda form: (form.bits, form.name)).name
 
 
 def _before(graph: fx.GraphModule, quantized: dict[fx.Node, str]) -> list[Point]:
@@ -96,15 +103,12 @@ def _before(graph: fx.GraphModule, quantized: dict[fx.Node, str]) -> list[Point]
         if node in readers:
             wanted = _rounding(readers[node])
             names = tuple(reader.name for reader in wanted)
-            points.append(Point(node.name, names, group.get(node, node.name), _form(set(wanted.values()))))
+            points.append(Point(node.name, names, group.get(node, node.name), _form(wanted.values())))
     return points
 
 
 def _rounding(readers: dict[fx.Node, str]) -> dict[fx.Node, str]:
-    """The readers that a tensor is rounded for: those on integers, where there are any.
-
-    A reader in half precision computes in it whatever it is given; one on integers needs them.
-    """
+    """The readers that a tensor is rounded for: those on integers, where there are any, as in :func:`_form`."""
     integers = {reader: asked for reader, asked in readers.items() if not formats.get(asked).is_float}
     return integers or readers
 
@@ -146,21 +150,22 @@ def _behind_and_before(graph: fx.GraphModule, quantized: dict[fx.Node, str]) -> 
         if node in quantized:
             source, form = node.args[0], quantized[node]
             if not rounded(source):
-                mine = (*points[source].readers, node.name) if source in points else (node.name,)
-                points[source] = Point(source.name, mine, source.name, form)
+                known = points.get(source, Point(source.name, (), source.name, form))
+                mine = (*known.readers, node.name)
+                points[source] = known._replace(readers=mine, form=_form((known.form, form)))
             if node.target in ir.CONV and ir.WEIGHTED[node.target] != "conv_transpose2d":
-                points[ir.tail(node)] = Point(ir.tail(node).name, (), ir.tail(node).name, form)
+                end = ir.tail(node)
+                points[end] = Point(end.name, (), end.name, wanted.get(end, form))
         elif node.target in ir.ADD and len(node.args) > 1 and rounded(node.args[0]) and rounded(node.args[1]):
             end = ir.tail(node)
-            points[end] = Point(end.name, (), end.name, points[node.args[0]].form)
+            points[end] = Point(end.name, (), end.name, wanted.get(end, points[node.args[0]].form))
         elif node.target in ir.CONCAT and node in wanted and all(rounded(source) for source in node.args[0]):
-            points[node] = Point(node.name, (), node.name, points[node.args[0][0]].form)
+            points[node] = Point(node.name, (), node.name, wanted[node])
             _share(points, [*node.args[0], node])
         elif node.target in ir.MOVES and node in wanted and rounded(node.args[0]) and node not in points:
-            source = points[node.args[0]]
-            points[node] = Point(node.name, (), source.group, source.form)
+            points[node] = Point(node.name, (), points[node.args[0]].group, wanted[node])
         elif node.target in ir.AVERAGES and node in wanted and rounded(node.args[0]):
-            points[node] = Point(node.name, (), node.name, points[node.args[0]].form)
+            points[node] = Point(node.name, (), node.name, wanted[node])
     return [points[node] for node in graph.graph.nodes if node in points]
 
 
@@ -173,11 +178,13 @@ def _share(points: dict[fx.Node, Point], nodes: list[fx.Node]) -> None:
             points[node] = point._replace(group=first)
 
 
-def _wanted(graph: fx.GraphModule, quantized: dict[fx.Node, str]) -> set[fx.Node]:
-    """Tensors that reach a quantized layer through operations that integers can pass."""
+def _wanted(graph: fx.GraphModule, quantized: dict[fx.Node, str]) -> dict[fx.Node, str]:
+    """Tensors that reach quantized layers through operations that integers can pass -> the format wanted there."""
     passing = ir.MOVES + ir.AVERAGES + ir.CONCAT + ir.ADD + ir.FUSED_ACTIVATIONS
-    wanted: set[fx.Node] = set()
+    wanted: dict[fx.Node, str] = {}
     for node in reversed(graph.graph.nodes):
-        if any(user in quantized or (user in wanted and user.target in passing) for user in node.users):
-            wanted.add(node)
+        forms = [quantized[user] for user in node.users if user in quantized]
+        forms += [wanted[user] for user in node.users if user in wanted and user.target in passing]
+        if forms:
+            wanted[node] = _form(forms)
     return wanted

@@ -26,6 +26,7 @@ from edge_mpq.records.layer import LayerSpec, fingerprint
 from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
+from edge_mpq.rounding import Rounding
 from edge_mpq.simulation import prepared
 
 
@@ -45,6 +46,7 @@ def plan(
     scores: ScoreTable | None = None,
     transforms: Sequence[str] = (),
     keep: Mapping[str, str] | None = None,
+    rounding: str | Rounding = "feedback",
     progress: Progress = silent,
 ) -> PrecisionPlan:
     """Choose each layer's formats: least predicted harm within ``budget`` on ``target``.
@@ -58,7 +60,8 @@ def plan(
     the roofline's.  observer: the range rule.  ranges, scores: of an earlier calibration or
     sensitivity, which then is not repeated.
     transforms: rewrites of the float model that come first, in order.  keep: layer -> why it
-    stays in fp32, whatever that costs.
+    stays in fp32, whatever that costs.  rounding: the rule the plan will be quantized with, by which a
+    drop is measured.
 
     Raises PlanError when the budget cannot be met, ModelError and CalibrationError as their
     stages do.
@@ -107,7 +110,7 @@ def plan(
     candidates = by_size(planned, tables["size"], progress)
     if isinstance(method, Searching):
         candidates = _searched(method, score, limits, ties, made_of, progress)
-    made = cheapest_within(drop, candidates, graph, board, ranges, calibration, validation)
+    made = cheapest_within(drop, candidates, graph, board, ranges, calibration, validation, rounding)
     return _counted(made, evaluator.calls)
 
 

@@ -27,6 +27,7 @@ from edge_mpq.records.target import Target
 from edge_mpq.residuals import Residual, cosines, residuals
 from edge_mpq.roles import Role
 from edge_mpq.sensitivity.weight_outliers import towering
+from edge_mpq.simulation import weight_axis
 from edge_mpq.training.block_predictor import predicted
 
 Groups = list[list[str]]
@@ -69,9 +70,11 @@ def first_k(model: Model) -> Groups:
 
 def outlier_p(model: Model) -> Groups:
     """Layers one by one, those in whose weights an entry towers highest first; reads no data."""
-    nodes = ir.weighted(model.graph)
+    nodes = {name: found[0] for name, found in ir.weighted(model.graph).items()}
     height = {
-        name: towering(ir.attribute(model.graph, str(nodes[name][0].args[1].target)))
+        name: towering(
+            ir.attribute(model.graph, str(nodes[name].args[1].target)), weight_axis(ir.WEIGHTED[nodes[name].target])
+        )
         for name, role in model.roles.items()
         if role.kind != "router"
     }

@@ -7,7 +7,7 @@ from torch import fx, nn
 
 from edge_mpq import bias_correction, transforms
 from edge_mpq import rounding as roundings
-from edge_mpq.calibration import few, inputs_of, ranges_of
+from edge_mpq.calibration import bits_of, few, inputs_of, ranges_of
 from edge_mpq.errors import CalibrationError
 from edge_mpq.layers import layers_of
 from edge_mpq.placement import every_tensor
@@ -32,7 +32,8 @@ def quantize(
 
     calibration: batches of inputs [N, C, H, W], read more than once.  observer: the range
     rule.  rounding: the rule that picks each weight's grid point, by name or as itself (edge_mpq.rounding).
-    ranges: of an earlier calibration, which then is not repeated.  Biases are corrected for
+    ranges: of an earlier calibration, which then is not repeated; edge_mpq.calibration.fitted makes those
+    of a calibration without a plan those of one.  Biases are corrected for
     the mean error that is left.
 
     Raises PlanError when the plan is for another model, CalibrationError without pictures.
@@ -44,7 +45,8 @@ def quantize(
     graph = transforms.apply_all(plan.transforms, prepared(model, inputs_of(first)), calibration, target, progress)
     plan.check(layers_of(graph), target)
     symmetric = target.scheme.activation == "int8"
-    ranges = ranges or ranges_of(graph, every_tensor(graph), calibration, observer, symmetric, progress)
+    bits = bits_of(graph, plan, target.scheme)
+    ranges = ranges or ranges_of(graph, every_tensor(graph), calibration, observer, symmetric, progress, bits)
     quantized = simulate(graph, plan, target, ranges)
     rule = roundings.get(rounding) if isinstance(rounding, str) else rounding
     rule.apply(quantized, graph, few(calibration, 256), progress)

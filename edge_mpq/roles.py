@@ -103,7 +103,8 @@ def _router(path: str, children: Mapping[int, Mapping[str, str]], nodes: Mapping
         return None
     for name, node in nodes.items():
         beside = name.startswith(prefix) and not name.startswith(path + ".")
-        if beside and _shape(node)[0] == len(children) and _source(node) in read:
+        linear = ir.WEIGHTED[node.target] == "linear"  # a convolution may gate branches, which send nothing away
+        if beside and linear and _shape(node)[0] == len(children) and _source(node) in read:
             return name
     return None
 

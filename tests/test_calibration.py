@@ -66,6 +66,17 @@ def test_every_rule_can_be_asked_for(rule):
         assert wide.tensors[name][0] * 1.001 <= low <= 0 <= high <= wide.tensors[name][1] * 1.001
 
 
+@pytest.mark.parametrize("rule", observers.names())
+def test_a_tensor_is_measured_for_its_own_bits_and_the_others_for_eight(rule):
+    first, *others = placement.every_tensor(toys.graph("residual"))
+    usual, table = ranges(rule=rule), ranges(rule=rule, bits={first: 3})
+    narrow = observers.get(rule).Observer(bits=3)
+    for batch in toys.batches():
+        narrow.see(batch)
+    assert table.tensors[first] == narrow.range()
+    assert all(table.tensors[name] == usual.tensors[name] for name in others)
+
+
 def test_symmetric_ranges_are_symmetric():
     assert all(low == -high for low, high in ranges(symmetric=True).tensors.values())
 

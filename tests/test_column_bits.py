@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from edge_mpq import column_bits, salience
+from edge_mpq import column_bits, salience, simulation
+from edge_mpq import graph as ir
 from edge_mpq.column_bits import FLOAT, alike, allocated, candidates, disturbance
 from edge_mpq.quantizers import blocks
 
@@ -88,6 +90,15 @@ def test_the_choice_disturbs_no_more_than_all_alike(metric, outliers, symmetric)
     assert error(chosen) <= error(alike(2, 8))
     assert error(chosen) == min(error(one) for one in choices)
     assert max(error(one) for one in choices) > error(chosen)  # there was something to lose
+
+
+@torch.no_grad()
+def test_the_inputs_of_a_layer_are_those_of_every_application():
+    shared, inputs = nn.Linear(4, 4), torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(6))
+    graph = simulation.prepared(nn.Sequential(shared, nn.Tanh(), shared), inputs)
+    (seen,) = column_bits.inputs_seen(graph, ir.weighted(graph), [inputs]).values()
+    read = torch.cat([inputs, shared(inputs).tanh()]).flatten(0, 1)
+    assert torch.allclose(seen.sort(0).values, read.sort(0).values, atol=1e-6)
 
 
 @pytest.mark.parametrize("metric", column_bits.METRICS)

@@ -30,15 +30,38 @@ def accuracy(plan: PrecisionPlan, batches) -> float:
     return drop.share_right(quantized, batches)
 
 
+def least(batches, allowed: float) -> float:
+    return drop.share_right(trained_toys.unbalanced(), batches) - allowed
+
+
 def test_a_drop_holds_on_the_half_the_search_never_saw():
     validation = held_out()
     plan = learned("drop<=8%", validation)
     seen, unseen = validation[::2], validation[1::2]
     for half in (seen, unseen):
-        assert accuracy(plan, half) >= drop.share_right(trained_toys.unbalanced(), half) - 0.08
+        assert accuracy(plan, half) >= least(half, 0.08)
     assert plan.predicted["weight_bits"] < 20
     looser = learned("drop<=20%", validation)
     assert looser.predicted["weight_bits"] <= plan.predicted["weight_bits"]
+
+
+def test_the_rule_that_will_round_is_the_one_a_drop_is_measured_by():
+    validation = held_out(4)
+    plans = {rule: learned("drop<=8%", validation, rounding=rule) for rule in ("nearest", "feedback")}
+    for rule, plan in plans.items():
+        calibration = [trained_toys.labelled(32, seed=4000)[0]]
+        quantized, _ = quantizing.quantize(trained_toys.unbalanced(), plan, calibration, rounding=rule)
+        assert drop.share_right(quantized, validation[1::2]) >= least(validation[1::2], 0.08)
+    assert plans["nearest"].predicted["weight_bits"] > plans["feedback"].predicted["weight_bits"]
+
+
+def test_a_model_that_was_changed_after_its_plan_is_measured_again():
+    validation, graph = held_out(2), trained_toys.unbalanced()
+    drop.check(graph, graph, "size<=4bits,drop<=1%", validation)
+    broken = nn.Sequential(graph, nn.Linear(toys.CLASSES, toys.CLASSES).requires_grad_(False))
+    drop.check(broken, graph, "size<=4bits", [])
+    with pytest.raises(PlanError, match="does not stay within a drop of 1.00% on held-out data; allow"):
+        drop.check(broken, graph, "size<=4bits,drop<=1%", validation)
 
 
 def test_a_plan_that_only_suits_the_searched_half_is_not_given():

@@ -83,7 +83,9 @@ def test_nothing_overwrites_what_is_read_again():
 def test_the_caller_s_model_is_left_as_it_was():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
+    model[1].eval()
     graph = traced(model)
+    assert [part.training for part in model.modules()] == [True, True, False] and not graph.training
     for parameter in graph.parameters():
         assert parameter.requires_grad
         parameter.data.fill_(0)

@@ -168,6 +168,7 @@ def test_any_plan_rounds_watched_tensors_once_in_order_for_readers_that_read_the
     graph, draw = toys.graph(kind), random.Random(0)
     order = [node.name for node in graph.graph.nodes]
     nodes = {node.name: node for node in graph.graph.nodes}
+    layers = {node: name for name, found in ir.weighted(graph).items() for node in found}
     watched = placement.every_tensor(graph)
     assert len(set(watched)) == len(watched)
     for _ in range(30):
@@ -187,9 +188,25 @@ def test_any_plan_rounds_watched_tensors_once_in_order_for_readers_that_read_the
                 for node in layer_nodes:
                     (read,) = [point for point in points if point.tensor == node.args[0].name]
                     assert not read.readers or node.name in read.readers
+                    form, planned = formats.get(read.form), formats.get(plan.choices[name].activation)
+                    assert not form.is_float and form.bits >= planned.bits
+                    others = {layers.get(user) for user in node.args[0].users}
+                    if (
+                        None not in others
+                    ):  # nobody else wants it wider: a layer reads what it is scored and charged for
+                        assert form.name in {plan.choices[other].activation for other in others}
 
 
-@pytest.mark.parametrize("scheme", [TENSORRT], ids=["inputs"])
+@every_scheme
+def test_a_layer_reads_the_format_it_is_planned_in_whatever_the_one_before_it_computes_in(scheme):
+    graph = simulation.prepared(nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(3))), toys.pictures(1))
+    widths = {"0": ("int8", "int8"), "1": ("int4", "int4"), "2": ("int8", "int8")}
+    plan = PrecisionPlan("", "simulation", {name: Choice(*pair) for name, pair in widths.items()})
+    forms = [point.form for point in placement.points_of(graph, plan, scheme)]
+    assert forms == ["int8", "int4", "int8"] + ["int8"] * (scheme.placement == "outputs")  # and what the last writes
+
+
+@every_scheme
 def test_a_tensor_wanted_in_two_formats_takes_the_wider(scheme):
     plan = toys.planned("residual", "simulation", down__0=("int8", "int4"), short__0=("int8", "int8"))
     (point,) = [p for p in placement.points_of(toys.graph("residual"), plan, scheme) if p.tensor == "relu_2"]

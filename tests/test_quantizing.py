@@ -4,10 +4,15 @@ import pytest
 import torch
 
 from edge_mpq import quantizing, rounding
+from edge_mpq.calibration import bits_of, fitted, ranges_of
 from edge_mpq.errors import CalibrationError, PlanError, UsageError
 from edge_mpq.layers import layers_of
+from edge_mpq.placement import every_tensor
+from edge_mpq.records import target as targets
 from edge_mpq.records.plan import PrecisionPlan
 from tests import toys
+
+WATCHED = every_tensor(toys.graph("residual"))
 
 
 def quarter() -> PrecisionPlan:
@@ -47,3 +52,19 @@ def test_a_quantized_model_answers_nearly_as_the_float_one_and_the_same_every_ti
     again, same = quantizing.quantize(toys.graph("residual"), plan, toys.batches(), rounding=rule, ranges=table)
     assert same is table and torch.equal(quantizing.answers(again, x.split(20)), answers)
     assert [layer.name for layer in layers_of(quantized)] == list(plan.choices)
+
+
+def test_activations_of_few_bits_have_the_ranges_that_err_least_at_theirs():
+    board, usual = targets.get("simulation"), ranges_of(toys.graph("residual"), WATCHED, toys.batches(), "mse")
+    plan = toys.planned("residual", board.name, "int4", "int4", head=("int8", "int8"), last__0=("fp8", "fp8"))
+    _, table = quantizing.quantize(toys.graph("residual"), plan, toys.batches())
+    assert fitted(usual, toys.graph("residual"), plan, board, toys.batches()) == table
+    bits = bits_of(toys.graph("residual"), plan, board.scheme)
+    assert set(bits.values()) == {4, 8} and table.tensors.keys() == usual.tensors.keys()
+    moved = [name for name, ends in table.tensors.items() if ends != usual.tensors[name]]
+    assert moved and all(bits[name] == 4 for name in moved)
+
+
+def test_where_all_have_eight_bits_nothing_is_measured_again():
+    usual, board = toys.ranges("residual"), targets.get("cpu-x86-vnni")
+    assert fitted(usual, toys.graph("residual"), quarter(), board, []) is usual

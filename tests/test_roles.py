@@ -76,6 +76,25 @@ def test_blocks_that_follow_each_other_are_no_experts_even_beside_a_head_of_as_m
     assert kinds(toys.graph("transformer"))["attention.in_proj"] == "attention"
 
 
+class Branches(nn.Module):
+    """Convolutions side by side, and one of as many channels as there are branches beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()) for _ in range(2))
+        self.gate = nn.Conv2d(3, 2, 1)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        left, right = self.gate(pictures).sigmoid().chunk(2, 1)
+        one, other = (branch(pictures) for branch in self.branches)
+        return left * one + right * other
+
+
+def test_branches_beside_a_convolution_are_no_experts():
+    graph = simulation.prepared(Branches(), toys.pictures(1))
+    assert set(kinds(graph).values()) == {"dense"}
+
+
 def test_a_mixture_can_be_named_and_a_wrong_name_is_told():
     graph = simulation.prepared(nn.Sequential(Sparse()), torch.randn(1, 5, 8))
     assert kinds(graph, routers={}) == dict.fromkeys(kinds(graph), "dense")

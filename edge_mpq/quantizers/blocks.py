@@ -48,8 +48,10 @@ class BlockQuantizer(nn.Module):
         self.symmetric, self.block = symmetric, block
         self.register_buffer("scale", scale.detach().float())
         self.register_buffer("zero", zero.detach().to(torch.int32))
-        self.register_buffer("bits", torch.as_tensor(bits, dtype=torch.int32).expand(scale.shape[1]).clone())
-        self.register_buffer("kept", torch.as_tensor(kept, dtype=torch.int64).clone())
+        self.register_buffer(
+            "bits", torch.as_tensor(bits, dtype=torch.int32, device=scale.device).expand(scale.shape[1]).clone()
+        )
+        self.register_buffer("kept", torch.as_tensor(kept, dtype=torch.int64, device=scale.device).clone())
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         units = weight.reshape(*self.scale.shape, self.block) / self.scale[..., None]
@@ -84,11 +86,12 @@ class BlockQuantizer(nn.Module):
         if self.symmetric:
             most = (2.0 ** (self.bits - 1) - 1).clamp(min=1)
             return -most, most
-        return torch.zeros(len(self.bits)), (2.0**self.bits - 1).clamp(min=2)
+        most = (2.0**self.bits - 1).clamp(min=2)
+        return torch.zeros_like(most), most
 
     def stays(self) -> torch.Tensor:
         """Which inputs stay float: bool [C]."""
-        columns = torch.zeros(self.scale.shape[1] * self.block, dtype=torch.bool)
+        columns = torch.zeros(self.scale.shape[1] * self.block, dtype=torch.bool, device=self.scale.device)
         columns[self.kept] = True
         return columns
 

@@ -10,7 +10,7 @@ quantized layers were put beside the model and not into it, so its figures are o
 from edge_mpq import menu as menus
 from edge_mpq import sensitivity
 from edge_mpq.allocators import kmeans
-from edge_mpq.calibration import few
+from edge_mpq.calibration import few, fitted
 from edge_mpq.errors import UsageError
 from edge_mpq.layers import layers_of
 from edge_mpq.planning import ties_of
@@ -35,7 +35,10 @@ def run(task: Task, progress: Progress = silent, score: str = "pruning", mode: s
     """Score, plan and round; see the family's contract.  UsageError for a mode there is not."""
     if mode not in MODES:
         raise UsageError(f"CPTQuant has no mode {mode!r}", "choose one of " + ", ".join(MODES))
-    found = planned(task, progress, sensitivity=score) if mode == "budget" else _clustered(task, score, progress)
+    if mode == "budget":
+        found = planned(task, progress, sensitivity=score, rounding="nearest")
+    else:
+        found = _clustered(task, score, progress)
     graph, ranges, made, trials = found
     quantized, _ = quantize(graph, made, task.calibration, rounding="nearest", ranges=ranges, progress=progress)
     note = "" if mode == "budget" else f"clusters of {score}, which know nothing of the budget {task.budget}"
@@ -55,4 +58,4 @@ def _clustered(task: Task, score: str, progress: Progress) -> Planned:
     chosen = kmeans.clustered(values, menu, ties_of(layers))
     choices = {name: Choice(*pair, why=f"{score} {values[name]:.2g}") for name, pair in chosen.items()}
     made = PrecisionPlan(fingerprint(layers), task.target.name, choices, sensitivity=score, allocator="kmeans")
-    return Planned(graph, ranges, made, 0)
+    return Planned(graph, fitted(ranges, graph, made, task.target, task.calibration, progress), made, 0)

@@ -18,7 +18,9 @@ PAPER = "Yvinec, Dapogny, Bailly: Gradient-Based Post-Training Quantization, arX
 def run(task: Task, progress: Progress = silent, options: Options = Options()) -> Outcome:  # noqa: B008  immutable
     """The recipe; see the family's contract.  options: the axes, all but their seed, which is the task's."""
     rule = Rule(checked(options)._replace(seed=task.seed))
-    graph, ranges, made, trials = planned(task, progress, sensitivity="importance", allocator="reverse_waterfilling")
+    graph, ranges, made, trials = planned(
+        task, progress, sensitivity="importance", allocator="reverse_waterfilling", rounding=rule
+    )
     quantized, _ = quantize(graph, made, task.calibration, rounding=rule, ranges=ranges, progress=progress)
     if options.grid == "uniform":
         return Outcome(made, graph, quantized, ranges, trials)

@@ -10,7 +10,7 @@ are simulated; what deploys are those that the target stores.
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
-from edge_mpq.recipes._planned import planned
+from edge_mpq.recipes._planned import at_fewest_bits, planned
 
 PAPER = (
     "N. Ranjan, A. Savakis, LRP-QViT: Mixed-Precision Vision Transformer Quantization via Layer-wise "
@@ -20,6 +20,7 @@ PAPER = (
 
 def run(task: Task, progress: Progress = silent) -> Outcome:
     """Clip, score by relevance, the plan of least total harm, rounding to nearest; see the family's contract."""
-    graph, ranges, made, trials = planned(task, progress, ["channel_clip"], sensitivity="relevance")
+    rewrites = [at_fewest_bits("channel_clip", task)]
+    graph, ranges, made, trials = planned(task, progress, rewrites, sensitivity="relevance", rounding="nearest")
     quantized, _ = quantize(graph, made, task.calibration, rounding="nearest", ranges=ranges, progress=progress)
     return Outcome(made, graph, quantized, ranges, trials)

@@ -64,6 +64,7 @@ def run(
         allocator="two_groups",
         scores=decoupled.decibels(table) if decibels else table,
         keep=keep,
+        rounding="nearest",
     )
     quantized, _ = quantize(graph, made, task.calibration, rounding="nearest", ranges=ranges, progress=progress)
     return Outcome(made, graph, quantized, ranges, trials)

@@ -12,6 +12,7 @@ from torch import fx
 from edge_mpq import bias_correction
 from edge_mpq import graph as ir
 from edge_mpq.calibration import few, inputs_of
+from edge_mpq.drop import check
 from edge_mpq.partial import PartialRun
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizers import twin_region
@@ -33,11 +34,14 @@ def run(task: Task, progress: Progress = silent, twin: bool = False) -> Outcome:
         mine = ir.copied(task.graph)
         mine = shift_smooth.rewritten(mine, task.calibration, task.target, progress, inserts=False)
     rewrites = () if twin else ("shift_smooth",)
-    graph, ranges, made, trials = planned(task, progress, rewrites, mine, sensitivity="kl", allocator="greedy_mp")
+    graph, ranges, made, trials = planned(
+        task, progress, rewrites, mine, sensitivity="kl", allocator="greedy_mp", rounding="nearest"
+    )
     quantized, _ = quantize(graph, made, task.calibration, rounding="nearest", ranges=ranges, progress=progress)
     count = in_two_regions(quantized, graph, few(task.calibration), progress) if twin else 0
     if count:
         bias_correction.correct(quantized, graph, task.calibration, progress)
+        check(quantized, graph, task.budget, task.validation)
     note = f"{count} tensors behind GELU are rounded on two regions, which no engine does" if count else ""
     return Outcome(made, graph, quantized, ranges, trials, not count, note)
 

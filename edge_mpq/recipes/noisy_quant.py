@@ -15,7 +15,7 @@ from edge_mpq import simulation
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
-from edge_mpq.recipes._planned import planned
+from edge_mpq.recipes._planned import at_fewest_bits, planned
 from edge_mpq.transforms import noisy_bias
 
 PAPER = (
@@ -42,6 +42,7 @@ class TakenBack:
 
 def run(task: Task, progress: Progress = silent) -> Outcome:
     """Noise, the default's plan, nearest rounding; see the family's contract."""
-    graph, ranges, made, trials = planned(task, progress, ["noisy_bias"])
-    quantized, _ = quantize(graph, made, task.calibration, rounding=TakenBack(), ranges=ranges, progress=progress)
+    rule = TakenBack()
+    graph, ranges, made, trials = planned(task, progress, [at_fewest_bits("noisy_bias", task)], rounding=rule)
+    quantized, _ = quantize(graph, made, task.calibration, rounding=rule, ranges=ranges, progress=progress)
     return Outcome(made, graph, quantized, ranges, trials)

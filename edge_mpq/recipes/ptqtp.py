@@ -25,6 +25,7 @@ from edge_mpq.quantizing import quantize
 from edge_mpq.recipes import Outcome, Task
 from edge_mpq.recipes._planned import planned
 from edge_mpq.records.target import Target
+from edge_mpq.rounding import feedback
 from edge_mpq.simulation import set_weight_quantizer
 
 PAPER = (
@@ -49,7 +50,8 @@ class TritPlanes:
     ) -> None:
         """Replace grids and weights in place; see edge_mpq.rounding."""
         layers = {name: nodes[0] for name, nodes in ir.weighted(quantized).items() if _is_narrow(quantized, name)}
-        meant = hessians.second_moments(graph, layers, batches, progress) if self.weighted else {}
+        known = [name for name, node in layers.items() if self.weighted and feedback.is_narrow(quantized, name, node)]
+        meant = hessians.second_moments(graph, known, batches, progress) if known else {}
         for name, node in progress(layers.items(), "trit planes"):
             moment = meant.get(name)
             importance = moment[0].diagonal() if moment is not None and len(moment) == 1 else None
@@ -90,7 +92,7 @@ def run(task: Task, progress: Progress = silent, variant: str = "free", weighted
     """The recipe; see the family's contract, and :class:`TritPlanes` for the options, UsageError for others."""
     if variant not in trit_planes.VARIANTS:
         raise UsageError(f"no trit planes are called {variant!r}", "choose one of " + ", ".join(trit_planes.VARIANTS))
-    graph, ranges, made, trials = planned(task, progress)
     rule = TritPlanes(task.target, variant, weighted)
+    graph, ranges, made, trials = planned(task, progress, rounding=rule)
     quantized, _ = quantize(graph, made, task.calibration, rounding=rule, ranges=ranges, progress=progress)
     return Outcome(made, graph, quantized, ranges, trials)

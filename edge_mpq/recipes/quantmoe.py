@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from edge_mpq import budget as budgets
 from edge_mpq import menu as menus
 from edge_mpq import presets as rules
-from edge_mpq.calibration import few
+from edge_mpq.calibration import few, fitted
+from edge_mpq.errors import PlanError
 from edge_mpq.layers import layers_of
 from edge_mpq.planning import cost_tables
 from edge_mpq.progress import Progress, silent
@@ -27,7 +28,10 @@ PAPER = (
 
 
 def run(task: Task, progress: Progress = silent, presets: Sequence[str] = ()) -> Outcome:
-    """Score or rank, plan and round; see the family's contract.  UsageError for a preset there is not."""
+    """Score or rank, plan and round; see the family's contract.
+
+    Raises UsageError for a preset there is not, PlanError for presets under a budget of accuracy.
+    """
     roles = roles_of(task.graph)
     routers = {name: "a router stays float" for name, role in roles.items() if role.kind == "router"}
     if presets:
@@ -40,11 +44,14 @@ def run(task: Task, progress: Progress = silent, presets: Sequence[str] = ()) ->
 
 
 def _by_rule(task: Task, presets: Sequence[str], progress: Progress) -> Planned:
-    """The plan of rules of thumb that keeps every term of the budget but a drop."""
+    """The plan of rules of thumb that keeps every term of the budget."""
+    wanted = budgets.parse(task.budget)
+    if wanted.drop() is not None:
+        raise PlanError(f"budget {wanted} speaks of accuracy", "give presets a size, bitops or latency")
     graph, layers = task.graph, layers_of(task.graph)
     ranges = ranged(task, graph, progress)
     menu = menus.menu_of(layers, task.target, task.formats)
-    limits = budgets.limits(budgets.parse(task.budget), layers, cost_tables(layers, menu, task.target))
+    limits = budgets.limits(wanted, layers, cost_tables(layers, menu, task.target))
     model = rules.Model(graph, roles_of(graph), few(task.calibration))
     groups = rules.order(presets, model)
 
@@ -52,4 +59,5 @@ def _by_rule(task: Task, presets: Sequence[str], progress: Progress) -> Planned:
         return all(limit.holds(choices) for limit in limits)
 
     made = rules.planned(model, groups, task.target, menu, fits, ", ".join(presets))
+    ranges = fitted(ranges, graph, made, task.target, task.calibration, progress)
     return Planned(graph, ranges, made._replace(budget=task.budget), 0)

@@ -54,11 +54,16 @@ def tuned(
     known: tunings of other models (edge_mpq.records.tuning keeps them in files), from which the search
     then starts.  It looks at every second validation batch, and ends early at the float model's accuracy;
     its best ``CONFIRMED`` are measured on all of them.  Raises PlanError when no integers meet the
-    budget, or none of the best keeps its drop on the batches that the search did not see.
+    budget, none of the best keeps its drop on the batches that the search did not see, or batches are too few.
     """
+    drop, search, held_out = budgets.parse(task.budget).drop(), task.validation[::2], task.validation[1::2]
+    if not search or (drop is not None and not held_out):
+        raise PlanError(
+            f"{len(task.validation)} validation batches cannot tell configurations apart under {task.budget}",
+            "give more, in at least two batches",
+        )
     plans = plans_of(task.graph, task.target, task.budget, task.formats, task.calibration, progress)
     configurations = Configurations(task.graph, plans, task.target, task.calibration)
-    search, held_out = task.validation[::2], task.validation[1::2]
 
     def accuracy(configuration: Configuration, batches: Sequence = search) -> float:
         return share_right(configurations.quantized(configuration)[0], batches)
@@ -68,7 +73,6 @@ def tuned(
     )
     best = sorted(tuning.trials, key=lambda trial: -trial.score)[:CONFIRMED]
     confirmed = {trial.configuration: accuracy(trial.configuration, task.validation) for trial in best}
-    drop = budgets.parse(task.budget).drop()
     if drop is not None:
         least = share_right(task.graph, held_out) - drop
         confirmed = {name: right for name, right in confirmed.items() if accuracy(name, held_out) >= least}

@@ -38,7 +38,7 @@ def run(task: Task, progress: Progress = silent, options: Options = Options()) -
 
 def rounded(task: Task, rule: Rounding, progress: Progress) -> Outcome:
     """The default's plan, its model rounded by ``rule``, and what became of the layers' bits written into the plan."""
-    found = planned(task, progress)
+    found = planned(task, progress, rounding=rule)
     quantized, _ = quantize(
         found.graph, found.plan, task.calibration, rounding=rule, ranges=found.ranges, progress=progress
     )

@@ -10,6 +10,7 @@ GPU matrix work runs in half precision, whose eleven bits hold codes of eight, a
 import torch
 
 from edge_mpq import graph as ir
+from edge_mpq.drop import check
 from edge_mpq.errors import PlanError, UsageError
 from edge_mpq.progress import Progress, silent
 from edge_mpq.quantizing import quantize
@@ -34,7 +35,8 @@ def run(
 ) -> Outcome:
     """The recipe; see the family's contract.  distillation: the weight of the float model's answers against labels.
 
-    Raises PlanError for a task without labelled pictures to train on, UsageError for a weight that is no share.
+    Raises PlanError for a task without labelled pictures to train on, or whose drop the trained model does
+    not keep, UsageError for a weight that is no share.
     """
     if not 0 <= distillation <= 1:
         raise UsageError(f"a distillation of {distillation} is no share", "give one from 0 to 1")
@@ -61,4 +63,5 @@ def run(
             distillation=distillation,
             precision="fp16" if device == "cuda" else "fp32",
         )
+    check(learned.model, task.graph, task.budget, task.validation)
     return Outcome(made, learned.graph, learned.model, learned.ranges, trials)

@@ -8,6 +8,7 @@ estimate for weights.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import fx
@@ -69,6 +70,11 @@ def _weight(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
     return ir.attribute(graph, str(node.args[1].target)).detach()
 
 
+def _derivable(read: torch.Tensor) -> torch.Tensor:
+    """What a layer reads, as a leaf where it is constant: it is rounded like any other."""
+    return read if read.requires_grad else read.detach().requires_grad_()
+
+
 @torch.enable_grad()
 def gradients(
     graph: fx.GraphModule, nodes: dict[str, list[fx.Node]], values: torch.Tensor, draw: torch.Generator
@@ -77,7 +83,7 @@ def gradients(
     run = PartialRun(graph)
     leaves = {node: None for found in nodes.values() for node in found}
     reads: dict[fx.Node, torch.Tensor] = {}
-    computed: dict[fx.Node, object] = {}
+    computed: dict[fx.Node, Any] = {}
     for node in graph.graph.nodes:
         if node.op == "output":
             break
@@ -85,9 +91,9 @@ def gradients(
             computed[node] = values.clone().requires_grad_(values.is_floating_point())  # tokens are not
             continue
         if node in leaves:
-            reads[node] = computed[node.args[0]]  # type: ignore[assignment]
+            reads[node] = computed[node.args[0]] = _derivable(computed[node.args[0]])
         computed[node] = run.compute(node, computed)
-    loss = drawn_loss(computed[ir.outputs(graph)], len(values), draw)  # type: ignore[arg-type]
+    loss = drawn_loss(computed[ir.outputs(graph)], len(values), draw)
     weights = [ir.attribute(graph, str(found[0].args[1].target)) for found in nodes.values()]
     wanted = [*weights, *reads.values()]
     derived = torch.autograd.grad(loss, wanted)

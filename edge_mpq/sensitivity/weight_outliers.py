@@ -21,6 +21,7 @@ from edge_mpq.records.ranges import RangeTable
 from edge_mpq.records.target import Target
 from edge_mpq.sensitivity._one_at_a_time import widen
 from edge_mpq.sensitivity.relevance import layer_noise
+from edge_mpq.simulation import weight_axis
 
 
 def scores(
@@ -36,15 +37,18 @@ def scores(
     if not batches:
         raise CalibrationError("there is no calibration picture", "give --data a folder with pictures")
     noise = layer_noise(graph, menu, batches, ranges, target, progress)
-    weights = {name: ir.attribute(graph, str(found[0].args[1].target)) for name, found in ir.weighted(graph).items()}
-    return {
-        name: widen({pair: towering(weights[name]) * noise[name][pair] for pair in pairs})
-        for name, pairs in menu.items()
-    }
+    factors = {}
+    for name, (node, *_) in ir.weighted(graph).items():
+        weight = ir.attribute(graph, str(node.args[1].target))
+        factors[name] = towering(weight, weight_axis(ir.WEIGHTED[node.target]))
+    return {name: widen({pair: factors[name] * noise[name][pair] for pair in pairs}) for name, pairs in menu.items()}
 
 
-def towering(weight: torch.Tensor) -> float:
-    """How many times the mean magnitude of its column the greatest entry of a weight [K, C, ...] is: 1 to K."""
-    columns = weight.detach().abs().flatten(1)
+def towering(weight: torch.Tensor, axis: int = 0) -> float:
+    """How many times the mean magnitude of its column the greatest entry of a weight [K, C, ...] is: 1 to K.
+
+    axis: where the outputs K lie, edge_mpq.simulation.weight_axis of its layer.
+    """
+    columns = weight.detach().abs().movedim(axis, 0).flatten(1)
     means = columns.mean(0)
     return float((columns.amax(0) / means.clamp(min=torch.finfo(means.dtype).tiny)).max())

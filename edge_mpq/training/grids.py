@@ -28,8 +28,8 @@ class WeightGrid(nn.Module):
         return self.step(weight)
 
 
-class FloatWeightGrid(nn.Module):
-    """Rounds a weight to a low-precision float whose scale, if it has one, is that of the weight now."""
+class FollowingWeightGrid(nn.Module):
+    """Rounds a weight to a low-precision float or blocks of integers, whose scales are those of the weight now."""
 
     def __init__(self, form: Format, axis: int):
         super().__init__()
@@ -41,7 +41,7 @@ class FloatWeightGrid(nn.Module):
 
 def weight_grid(form: Format, weight: torch.Tensor, axis: int) -> nn.Module:
     """What rounds a folded ``weight`` to ``form`` in training."""
-    return FloatWeightGrid(form, axis) if form.is_float else WeightGrid(form, weight, axis)
+    return FollowingWeightGrid(form, axis) if form.is_float or form.block else WeightGrid(form, weight, axis)
 
 
 class ActivationGrid(nn.Module):

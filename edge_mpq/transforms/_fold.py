@@ -116,18 +116,18 @@ def set_argument(graph: fx.GraphModule, node: fx.Node, index: int, value: torch.
         ir.set_parameter(graph, str(node.args[index].target), value)
         return
     with graph.graph.inserting_before(node):
-        made = _parameter(graph, _path(node, index), value)
+        made = _parameter(graph, _path(graph, node, index), value)
     arguments = [*node.args, *[None] * (index + 1 - len(node.args))]
     arguments[index] = made
     node.args = tuple(arguments)
 
 
-def _path(node: fx.Node, index: int) -> str:
+def _path(graph: fx.GraphModule, node: fx.Node, index: int) -> str:
     """The name of a parameter that a layer or normalization was without."""
     positions = parameters_of(node)
     assert positions is not None
     what = ("weight", "bias")[positions.index(index)]
-    return f"{ir.layer_name(node)}.{what}" if node.target in ir.WEIGHTED else f"{node.name}_{what}"
+    return ir.missing_path(graph, node, what) if node.target in ir.WEIGHTED else f"{node.name}_{what}"
 
 
 def _parameter(graph: fx.GraphModule, path: str, value: torch.Tensor) -> fx.Node:

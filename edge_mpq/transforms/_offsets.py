@@ -6,7 +6,8 @@ behind GELU it is one subtraction before the quantizer.  Convolutions are left a
 would need it too.
 """
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import fx
@@ -20,23 +21,30 @@ from edge_mpq.records import formats
 from edge_mpq.records.target import Target
 from edge_mpq.transforms._channels import halves, seen
 from edge_mpq.transforms._fold import fold, insert
-from edge_mpq.transforms._sites import Site, is_pair, sites
+from edge_mpq.transforms._sites import Reader, Site, is_pair, sites
 
 # Where a graph keeps the offsets that its layers read: layer -> N [C].
 OFFSETS = "offsets"
 
 # values [T, C] that a layer reads, its weight [K, C], its grid: the offset [C] to add.
 Choose = Callable[[torch.Tensor, torch.Tensor, AffineQuantizer], torch.Tensor]
+# values -> the grid that errs least on them.
+GridOf = Callable[[torch.Tensor], AffineQuantizer]
 
 
 @torch.no_grad()
 def rewritten(
-    graph: fx.GraphModule, batches: Iterable, target: Target | None, choose: Choose, progress: Progress
+    graph: fx.GraphModule,
+    batches: Iterable,
+    target: Target | None,
+    choose: Choose,
+    progress: Progress,
+    bits: int = 8,
 ) -> fx.GraphModule:
-    """``graph`` with the offsets of ``choose`` where they lessen the error of a layer's output on other pictures.
+    """``graph`` with the offsets of ``choose`` where they lessen the error of layers' outputs on other pictures.
 
-    Left as it is a second time, and for a target without 8-bit integers.  Raises CalibrationError
-    without batches or target.
+    bits: of the grids that what layers read is rounded on.  Left as it is a second time, and for a target
+    without 8-bit integers.  Raises CalibrationError without batches or target.
     """
     batches = list(batches)
     if target is None or not batches:
@@ -49,14 +57,16 @@ def rewritten(
     bare = [nodes[0] for nodes in ir.weighted(graph).values() if _is_bare(nodes, covered)]
     tensors = {reader.node.args[0] for site in found for reader in site.readers} | {node.args[0] for node in bare}
     known, fresh = (seen(graph, tensors, half, progress) for half in halves(batches))
-    symmetric = target.scheme.activation == "int8"
+    grid = functools.partial(grid_of, symmetric=target.scheme.activation == "int8", bits=bits)
     for site in progress(found, "choosing offsets"):
-        first = site.readers[0].node
-        offset = _judged(graph, first, known, fresh, symmetric, choose)
-        if offset is not None and torch.equal(site.readers[0].channels, torch.arange(len(site.free))):
+        if not torch.equal(site.readers[0].channels, torch.arange(len(site.free))):
+            continue
+        offset = _judged(graph, site.readers, known, fresh, grid, choose)
+        if offset is not None:
             _place(graph, site, torch.where(site.free, offset, torch.zeros_like(offset)))
     for node in progress(bare, "choosing offsets behind activations"):
-        offset = _judged(graph, node, known, fresh, symmetric, choose)
+        extent = node.args[0].meta["val"].shape[-1]
+        offset = _judged(graph, [Reader(node, torch.arange(extent))], known, fresh, grid, choose)
         if offset is not None:
             site = insert(graph, [node])
             _place(graph, site, offset)
@@ -84,18 +94,28 @@ def error(values: torch.Tensor, weight: torch.Tensor, grid: AffineQuantizer, off
 
 
 def _judged(
-    graph: fx.GraphModule, node: fx.Node, known: dict, fresh: dict, symmetric: bool, choose: Choose
+    graph: fx.GraphModule, readers: Sequence[Reader], known: dict, fresh: dict, grid: GridOf, choose: Choose
 ) -> torch.Tensor | None:
-    """The offset of one layer, None where it does not help on pictures it was not chosen on."""
-    weight = ir.tensor_argument(graph, node, 1)
-    assert weight is not None
-    values, others = known[node.args[0]].values, fresh[node.args[0]].values
-    grid = grid_of(values, symmetric)
-    offset = choose(values, weight, grid)
-    # The grid is calibrated anew after the offset, so that is what it has to beat.
-    before = error(others, weight, grid, torch.zeros_like(offset))
-    after = error(others, weight, grid_of(values + offset, symmetric), offset)
+    """The offset of what ``readers`` read, None where it does not help all of them together on pictures it was
+    not chosen on.  It is chosen on the first one's tensor, for every layer that reads that.
+    """
+    read = {reader.node.args[0]: reader.channels for reader in readers}
+    weights = {tensor: _weights(graph, readers, tensor) for tensor in read}
+    first = readers[0].node.args[0]
+    offset = choose(known[first].values, weights[first], grid(known[first].values))
+    before = after = 0.0
+    for tensor, channels in read.items():
+        values, others, weight, moved = known[tensor].values, fresh[tensor].values, weights[tensor], offset[channels]
+        # The grid is calibrated anew after the offset, so that is what it has to beat.
+        before += len(weight) * error(others, weight, grid(values), torch.zeros_like(moved))
+        after += len(weight) * error(others, weight, grid(values + moved), moved)
     return offset if after < before else None
+
+
+def _weights(graph: fx.GraphModule, readers: Sequence[Reader], tensor: fx.Node) -> torch.Tensor:
+    """The weights of the layers that read ``tensor``, one below the other [K, C]."""
+    found = [ir.tensor_argument(graph, reader.node, 1) for reader in readers if reader.node.args[0] is tensor]
+    return torch.cat([weight for weight in found if weight is not None])
 
 
 def _place(graph: fx.GraphModule, site: Site, offset: torch.Tensor) -> None:

@@ -21,8 +21,8 @@ def apply(
     """``graph`` with every foldable batch normalization gone; changed in place and returned.
 
     A normalization stays where its input is read elsewhere too, or does not come from a
-    weighted layer, or that layer is shared, or writes its channels to another axis (a
-    linear over tokens).
+    weighted layer, or that layer is shared, or its bias is, or it writes its channels to
+    another axis (a linear over tokens).
     """
     shared = {name for name, nodes in ir.weighted(graph).items() if len(nodes) > 1}
     for node in list(graph.graph.nodes):
@@ -30,7 +30,7 @@ def apply(
             continue
         layer = node.args[0]
         foldable = layer.target in ir.WEIGHTED and len(layer.users) == 1 and layer.args[1].op == "get_attr"
-        if not foldable or ir.layer_name(layer) in shared or _channels_are_last(layer):
+        if not foldable or ir.layer_name(layer) in shared or _channels_are_last(layer) or not _owns_bias(layer):
             continue
         _fold(graph, layer, node)
         node.replace_all_uses_with(layer)
@@ -45,6 +45,12 @@ def _channels_are_last(layer: fx.Node) -> bool:
     return ir.WEIGHTED[layer.target] == "linear" and layer.meta["val"].dim() > 2
 
 
+def _owns_bias(layer: fx.Node) -> bool:
+    """Whether nobody else reads the bias of a layer, or it has none."""
+    bias = layer.args[2] if len(layer.args) > 2 else None
+    return bias is None or (bias.op == "get_attr" and len(bias.users) == 1)
+
+
 @torch.no_grad()
 def _fold(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
     weight = ir.tensor_argument(graph, layer, 1)
@@ -55,10 +61,11 @@ def _fold(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
     scaled = scaled_channels(weight, factor, ir.WEIGHTED[layer.target], groups_of(layer))
     bias = folded_bias(ir.tensor_argument(graph, layer, 2), factor, shift, mean)
     ir.set_parameter(graph, str(layer.args[1].target), scaled)
-    name = ir.layer_name(layer) + ".bias"
-    ir.set_parameter(graph, name, bias)
     if len(layer.args) > 2 and layer.args[2] is not None:
+        ir.set_parameter(graph, str(layer.args[2].target), bias)
         return
+    name = ir.missing_path(graph, layer, "bias")
+    ir.set_parameter(graph, name, bias)
     with graph.graph.inserting_before(layer):
         node = graph.graph.get_attr(name)
     node.meta["val"] = bias

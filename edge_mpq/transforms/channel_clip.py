@@ -66,9 +66,13 @@ class Grids(NamedTuple):
 
 @torch.no_grad()
 def apply(
-    graph: fx.GraphModule, batches: Iterable = (), target: Target | None = None, progress: Progress = silent
+    graph: fx.GraphModule,
+    batches: Iterable = (),
+    target: Target | None = None,
+    progress: Progress = silent,
+    bits: int = 8,
 ) -> fx.GraphModule:
-    """``graph`` with the channels of every normalization on one grid; changed in place and returned.
+    """``graph`` with the channels of every normalization on one grid of ``bits``; changed in place and returned.
 
     Left as it is for a target without 8-bit integers.  Raises CalibrationError without batches or target.
     """
@@ -80,7 +84,7 @@ def apply(
     found = [site for site in sites(graph) if site.source.target == ir.aten.layer_norm.default and site.shifts]
     rows = _rows(graph, [site.source for site in found], batches, progress)
     for site in progress(found, "clipping channels"):
-        made = grids(rows[site.source][:, site.free], target.scheme.activation == "int8")
+        made = grids(rows[site.source][:, site.free], target.scheme.activation == "int8", bits)
         shift, scale = torch.zeros(len(site.free)), torch.ones(len(site.free))
         shift[site.free], scale[site.free] = made.shift(), made.scale()
         fold(graph, site, shift, scale)

@@ -19,10 +19,14 @@ OFFSETS = torch.linspace(-0.5, 0.5, 41)
 
 
 def apply(
-    graph: fx.GraphModule, batches: Iterable = (), target: Target | None = None, progress: Progress = silent
+    graph: fx.GraphModule,
+    batches: Iterable = (),
+    target: Target | None = None,
+    progress: Progress = silent,
+    bits: int = 8,
 ) -> fx.GraphModule:
     """``graph`` with offsets before its linear layers; changed in place and returned.  Raises as _offsets.py."""
-    return _offsets.rewritten(graph, batches, target, offsets, progress)
+    return _offsets.rewritten(graph, batches, target, offsets, progress, bits)
 
 
 def offsets(values: torch.Tensor, weight: torch.Tensor, grid: AffineQuantizer) -> torch.Tensor:

@@ -24,10 +24,14 @@ SEED = 0
 
 
 def apply(
-    graph: fx.GraphModule, batches: Iterable = (), target: Target | None = None, progress: Progress = silent
+    graph: fx.GraphModule,
+    batches: Iterable = (),
+    target: Target | None = None,
+    progress: Progress = silent,
+    bits: int = 8,
 ) -> fx.GraphModule:
     """``graph`` with noisy biases before its linear layers; changed in place and returned.  Raises as _offsets.py."""
-    return _offsets.rewritten(graph, batches, target, noise, progress)
+    return _offsets.rewritten(graph, batches, target, noise, progress, bits)
 
 
 def added(graph: fx.GraphModule) -> dict[str, torch.Tensor]:

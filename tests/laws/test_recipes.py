@@ -7,7 +7,8 @@ import torch
 
 from edge_mpq import graph as ir
 from edge_mpq import recipes
-from edge_mpq.errors import UsageError
+from edge_mpq.drop import share_right
+from edge_mpq.errors import PlanError, UsageError
 from edge_mpq.evaluator import Evaluator
 from edge_mpq.layers import layers_of
 from edge_mpq.placement import every_tensor
@@ -19,6 +20,9 @@ from tests import toys, trained_toys
 
 every_recipe = pytest.mark.parametrize("name", recipes.names())
 BUDGET, BITS = "size<=5bits", 5.0
+# Recipes that take no budget of accuracy, and others with settings that make haste.
+NO_DROPS = {"uniform", "fliqs", "quantmoe:presets=first_k"}
+HASTY = {"gradient_ptq": "iterations=20", "quantune": "trials=4", "wildfire": "epochs=1"}
 
 
 def epochs(epoch: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -80,6 +84,18 @@ def test_what_is_simulated_is_what_the_plan_says(name):
         assert grid.bits == int(choice.weight.removeprefix("int"))
         rounded = grid(toys.weight(found.quantized, layer))
         assert len(rounded.flatten(1)[0].unique()) <= 2**grid.bits
+
+
+@pytest.mark.parametrize("name", [*recipes.names(), "quantmoe:presets=first_k"])
+def test_a_drop_is_kept_by_the_model_that_is_delivered(name):
+    given = task()._replace(budget="drop<=20%", formats=["fp32", "w8a8", "w4a8", "w2a8"])
+    recipe = recipes.get(f"{name}:{HASTY[name]}" if name in HASTY else name)
+    if name in NO_DROPS:
+        with pytest.raises(PlanError, match="speaks of accuracy"):
+            recipe.run(given, silent)
+        return
+    promised = given.validation[1::2]
+    assert share_right(recipe.run(given, silent).quantized, promised) >= share_right(given.graph, promised) - 0.2
 
 
 def test_the_naive_choice_really_loses():

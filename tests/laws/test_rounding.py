@@ -102,6 +102,16 @@ def test_the_output_error_is_never_above_nearest_s(name, kind):
 
 
 @every_rule
+@torch.no_grad()
+def test_weights_in_blocks_are_rounded_too_and_answers_come_nearer_than_with_nearest_s(name):
+    plan, x = toys.planned("transformer", "simulation", "uint3b16", "fp32", patches=("fp32", "fp32")), toys.pictures(16)
+    chosen, nearest = (toys.simulated("transformer", plan) for _ in range(2))
+    rounding.get(name).apply(chosen, toys.graph("transformer"), x.split(8), silent)
+    errors = [(quantized(x) - toys.graph("transformer")(x)).square().mean() for quantized in (chosen, nearest)]
+    assert errors[0] == errors[1] if name == "nearest" else errors[0] < 0.9 * errors[1]
+
+
+@every_rule
 def test_the_same_pictures_give_the_same_weights(name):
     one, other = (weights(rounded(name, "residual", hasty=True)) for _ in range(2))
     assert all(torch.equal(one[layer], other[layer]) for layer in one)
@@ -194,3 +204,14 @@ def test_a_second_moment_is_the_mean_square_of_the_output(module):
     output = graph(x)
     places = output.numel() / rows.shape[0] / rows.shape[1]
     assert power.item() == pytest.approx((output.square().sum() / places).item(), rel=1e-4)
+
+
+@torch.no_grad()
+def test_a_second_moment_is_over_every_application_of_a_layer():
+    one, other = nn.Linear(16, 16), nn.Linear(16, 16)
+    other.load_state_dict(one.state_dict())
+    x = toys.pictures(6).mean(1)
+    apart, shared = (simulation.prepared(nn.Sequential(one, nn.ReLU(), last), x) for last in (other, one))
+    moments = hessians.second_moments(apart, ir.weighted(apart), [x[:2], x[2:]])
+    (moment,) = hessians.second_moments(shared, ir.weighted(shared), [x[:2], x[2:]]).values()
+    assert torch.allclose(moment, (moments["0"] + moments["2"]) / 2, rtol=1e-4, atol=1e-6)

@@ -135,6 +135,24 @@ def test_a_layer_applied_twice_has_one_score(name):
     assert list(table) == ["shared", "head"] and table["shared"]["int2", "int8"] > 0
 
 
+@every_score
+def test_a_layer_that_reads_a_constant_is_no_obstacle(name):
+    class Prompted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("prompt", torch.randn(2, 6))
+            self.stem, self.ask, self.head = nn.Conv2d(3, 8, 3), nn.Linear(6, 8), nn.Linear(8, 4)
+
+        def forward(self, pictures):
+            return self.head((self.stem(pictures).mean((2, 3)) + self.ask(self.prompt).mean(0)).relu())
+
+    graph = simulation.prepared(Prompted(), toys.pictures(1))
+    table = scored(name, graph, ["fp32", "w2a8"])
+    assert set(table) == {"stem", "ask", "head"} and table["stem"]["int2", "int8"] > 0
+    # No relevance comes from a constant, as none from a bias.
+    assert table["ask"]["int2", "int8"] > 0 or name.startswith("relevance")
+
+
 # Ranking: against the loss itself, and with a layer whose place is known.
 
 

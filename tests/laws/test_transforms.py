@@ -12,7 +12,8 @@ from edge_mpq.progress import silent
 from edge_mpq.records import target as targets
 from tests import toys
 
-every_transform = pytest.mark.parametrize("name", transforms.names())
+BY_BITS = ["channel_clip", "channel_offset", "noisy_bias"]
+every_transform = pytest.mark.parametrize("name", [*transforms.names(), *(f"{name}:bits=4" for name in BY_BITS)])
 
 
 class Twice(nn.Module):
@@ -49,6 +50,34 @@ class Tokens(nn.Module):
         return self.norm(self.linear(pictures.mean(1)))
 
 
+class Functional(nn.Module):
+    """A normalization behind a convolution whose weight or bias is no module's, beside one of bias ``other``."""
+
+    def __init__(self, weight: str, bias: str = "", other: str = "") -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        self.kernel, self.offset = nn.Parameter(torch.randn(4, 3, 1, 1)), nn.Parameter(torch.randn(4))
+        self.weight, self.bias, self.other = weight, bias, other
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        weight, bias = self.get_parameter(self.weight), self.get_parameter(self.bias) if self.bias else None
+        x = self.norm(functional.conv2d(pictures, weight, bias))
+        return x + functional.conv2d(pictures, self.kernel, self.get_parameter(self.other)) if self.other else x
+
+
+class Attention(nn.Module):
+    """Attention without biases behind a normalization: its projection is a parameter, of no linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(16), nn.MultiheadAttention(16, 2, bias=False, batch_first=True)
+        nn.init.uniform_(self.norm.bias)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        x = self.norm(pictures.mean(1))
+        return self.attention(x, x, x, need_weights=False)[0]
+
+
 def chain(*modules: nn.Module) -> nn.Module:
     return nn.Sequential(*modules)
 
@@ -63,6 +92,10 @@ FOLDING = {
     "one dimension": lambda: chain(nn.Flatten(2), nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4)),
     "linear": lambda: chain(nn.Flatten(1), nn.Linear(768, 5, bias=False), nn.BatchNorm1d(5)),
     "without gain": lambda: chain(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5, affine=False)),
+    "bias elsewhere": lambda: Functional("conv.weight", "offset"),
+    "weight elsewhere": lambda: Functional("kernel"),
+    "weight and bias elsewhere": lambda: Functional("kernel", "offset"),
+    "without the bias beside it": lambda: Functional("conv.weight", other="conv.bias"),
     "two in a row": lambda: chain(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.BatchNorm2d(5)),
 }
 STAYING = {
@@ -70,9 +103,10 @@ STAYING = {
     "behind an activation": lambda: chain(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)),
     "behind a shared layer": Twice,
     "behind a layer read twice": ReadTwice,
+    "behind a layer whose bias is another's too": lambda: Functional("conv.weight", "conv.bias", "conv.bias"),
     "behind a linear over tokens": Tokens,
 }
-CASES = {**FOLDING, **STAYING}
+CASES = {**FOLDING, **STAYING, "attention without biases": Attention}
 
 
 def applied(name: str, graph: torch.fx.GraphModule, target: str = "cpu-x86-vnni") -> torch.fx.GraphModule:
@@ -95,6 +129,19 @@ def test_the_door_lists_the_transforms() -> None:
     assert "batchnorm_fold" in transforms.names()
     with pytest.raises(UsageError, match="choose one of .*batchnorm_fold"):
         transforms.get("nothing")
+
+
+@pytest.mark.parametrize("name", BY_BITS)
+def test_bits_behind_a_name_are_what_it_chooses_by(name):
+    plain, same, few = (
+        applied(one, ir.trace(toys.model("transformer"), toys.pictures(1))).state_dict()
+        for one in (name, f"{name}:bits=8", f"{name}:bits=4")
+    )
+    assert plain.keys() == same.keys() and all(torch.equal(plain[key], same[key]) for key in plain)
+    assert plain.keys() != few.keys() or any(not torch.equal(plain[key], few[key]) for key in plain)
+    for wrong in (f"{name}:bits=9", f"{name}:bits=", f"{name}:size=4", "smooth:bits=4"):
+        with pytest.raises(UsageError):
+            transforms.get(wrong)
 
 
 @every_transform

@@ -103,3 +103,12 @@ def test_only_matrices_of_whole_blocks_fit():
     assert not blocks.fits(pointwise._replace(groups=2), form)
     assert not blocks.fits(pointwise._replace(output_shape=(8, 3, 3)), form)
     assert blocks.fits(pointwise._replace(groups=2), formats.get("int8"))
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_all_of_a_grid_lies_where_its_scales_do(symmetric):
+    made = blocks.BlockQuantizer(
+        torch.ones(4, 2, device="meta"), torch.zeros(4, 2, device="meta"), 4, symmetric, 32, [1]
+    )
+    tensors = [*made.bounds(), made.stays(), *made.buffers()]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from torch import nn
 
 from edge_mpq import hessians, simulation
 from edge_mpq.layers import layers_of
@@ -93,3 +94,27 @@ def test_errors_count_by_the_mean_square_of_what_they_meet():
         counted.append([float((away.flatten(1).square() * moments[name][0].diagonal()).sum()) for away, name in pairs])
     assert all(after <= before * (1 + 1e-5) for before, after in zip(*counted, strict=True))
     assert sum(counted[1]) < 0.98 * sum(counted[0])
+
+
+class Odd(nn.Module):
+    """Layers whose inputs have no second moment here: a convolution with padding by name, and one of one dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same, self.line, self.head = nn.Conv2d(3, 4, 3, padding="same"), nn.Conv1d(4, 6, 3), nn.Linear(6, 5)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.head(self.line(self.same(pictures).flatten(2)).mean(2))
+
+
+def test_layers_whose_inputs_are_not_known_count_every_error_alike():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        graph = simulation.prepared(Odd().eval(), toys.pictures(1))
+    plan = plans.uniform(layers_of(graph), CPU, "int4", "fp32")
+    alike, counted = (
+        quantize(graph, plan, toys.batches(), rounding=ptqtp.TritPlanes(CPU, weighted=weighted))[0]
+        for weighted in (False, True)
+    )
+    same = [name for name in plan.choices if torch.equal(toys.weight(alike, name), toys.weight(counted, name))]
+    assert same == ["same", "line"]

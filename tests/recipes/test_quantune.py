@@ -58,6 +58,13 @@ def test_a_drop_that_none_keeps_is_refused():
         quantune.tuned(task("drop<=0.1%", formats=["w3a8"], target="simulation"), trials=3)
 
 
+@pytest.mark.parametrize(("budget", "batches"), [("size<=5bits", 0), ("drop<=50%", 1), ("drop<=50%", 0)])
+def test_validation_data_that_tell_nothing_are_refused(budget, batches):
+    given = task(budget)
+    with pytest.raises(PlanError, match=f"{batches} validation batches .*give more, in at least two batches"):
+        quantune.tuned(given._replace(validation=given.validation[:batches]), trials=1)
+
+
 def plans(budget: str, **others):
     given = task(budget, **others)
     return quantune.plans_of(given.graph, given.target, given.budget, given.formats, given.calibration)

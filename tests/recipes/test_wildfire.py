@@ -13,10 +13,8 @@ def test_training_on_the_grids_brings_the_answers_closer() -> None:
     assert found.kl < 0.95 * before.kl and found.right > before.right - 0.02
 
 
-def test_it_starts_where_quantization_after_training_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wildfire, "RATE", 1e-9)
-    monkeypatch.setattr(wildfire, "EPOCHS", 1)
-    unmoved = held_out().of(wildfire.run(task()).quantized)
+def test_it_starts_where_quantization_after_training_ends() -> None:
+    unmoved = held_out().of(wildfire.run(task(), epochs=1, learning_rate=1e-9).quantized)
     assert unmoved.kl == pytest.approx(held_out().of(outcome("default").quantized).kl, rel=0.02)
 
 
@@ -27,3 +25,8 @@ def test_the_plan_is_that_of_quantization_after_training() -> None:
 def test_without_labelled_pictures_it_does_not_serve() -> None:
     with pytest.raises(PlanError, match="no labelled picture"):
         recipes.get("wildfire").run(task()._replace(training=None))
+
+
+def test_a_drop_that_training_loses_is_refused() -> None:
+    with pytest.raises(PlanError, match="does not stay within a drop of 20.00% on held-out data"):
+        wildfire.run(task()._replace(budget="drop<=20%"), epochs=1, learning_rate=10.0)

@@ -2,8 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
+from edge_mpq import calibration, placement, simulation
+from edge_mpq.records import target as targets
+from edge_mpq.sensitivity import weight_outliers
 from edge_mpq.sensitivity.weight_outliers import towering
+from tests import toys
 
 WEIGHT = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
 
@@ -33,3 +38,17 @@ def test_it_lies_between_one_and_the_number_of_outputs():
     assert towering(torch.zeros(3, 3)) == 0
     kernel = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(1))
     assert towering(kernel) == pytest.approx(towering(kernel.flatten(1)))
+
+
+def test_a_transposed_convolution_is_asked_along_its_outputs():
+    """Turned about, it is the layer that it is the transpose of: both have the same score."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        plain, turned = nn.Conv2d(3, 6, 1, bias=False), nn.ConvTranspose2d(3, 6, 1, bias=False)
+    turned.weight.data = plain.weight.detach().transpose(0, 1).clone()
+    menu, tables = {"0": [("int4", "fp32")]}, []
+    for layer in (plain, turned):
+        graph = simulation.prepared(nn.Sequential(layer), toys.pictures(1))
+        ranges = calibration.ranges_of(graph, placement.every_tensor(graph), toys.batches())
+        tables.append(weight_outliers.scores(graph, menu, toys.batches(), ranges, targets.get("simulation")))
+    assert tables[0]["0"]["int4", "fp32"] == pytest.approx(tables[1]["0"]["int4", "fp32"], rel=1e-3)

@@ -143,6 +143,20 @@ def test_float_formats_train_beside_integers():
         assert torch.allclose(learner(x), deployed(x), atol=0.02 * deployed(x).abs().max().item())
 
 
+def test_blocks_of_weights_train_on_the_grid_they_are_deployed_on():
+    blocks = {"up": ("int4b16", "fp32"), "down": ("uint4b32", "fp32")}
+    learner = trainee("transformer", toys.planned("transformer", "simulation", **blocks))
+    walk(learner, "transformer")
+    learner.freeze()
+    deployed, x = qat.finish(learner.eval()), toys.pictures(4, seed=3)
+    for name in blocks:
+        weight = toys.weight(deployed, name)
+        assert not torch.equal(weight, toys.weight(toys.graph("transformer"), name))
+        assert torch.equal(toys.weight_grid(deployed, name)(weight), learner.weight_grids[name](weight))
+    with torch.no_grad():
+        assert torch.allclose(learner(x), deployed(x), atol=0.02 * deployed(x).abs().max().item())
+
+
 # Training.
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from edge_mpq import calibration, placement, simulation, transforms
@@ -81,16 +82,48 @@ def test_chosen_offsets_beat_drawn_ones_on_channels_that_hardly_move():
     assert chosen < 0.3 * drawn
 
 
+@pytest.mark.parametrize("choose", [noisy_bias.noise, channel_offset.offsets])
+@pytest.mark.parametrize("bits", [4, 6])
+def test_what_is_chosen_on_a_grid_of_few_bits_is_better_there_than_what_is_chosen_on_eight(choose, bits):
+    draw = torch.Generator().manual_seed(1)
+    values, weight = functional.gelu(torch.randn(2048, 32, generator=draw)), torch.randn(16, 32, generator=draw)
+    left = {}
+    for chosen_on in (bits, 8):
+        offset = choose(values, weight, _offsets.grid_of(values, True, chosen_on))
+        left[chosen_on] = _offsets.error(values, weight, _offsets.grid_of(values + offset, True, bits), offset)
+    assert left[bits] < 0.85 * left[8]
+
+
+class Projections(nn.Module):
+    """A normalization whose channels hardly move, read by three layers, of which the first has no weight to err by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(16)
+        self.q, self.k, self.v = nn.Linear(16, 4), nn.Linear(16, 4), nn.Linear(16, 4)
+        nn.init.constant_(self.norm.weight, 0.05)
+        nn.init.normal_(self.norm.bias)
+        nn.init.zeros_(self.q.weight)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        x = self.norm(pictures.mean(1))
+        return self.q(x) + self.k(x) + self.v(x)
+
+
+@pytest.mark.parametrize("name", ["noisy_bias:bits=4", "channel_offset:bits=4"])
+def test_an_offset_is_chosen_and_judged_for_all_that_read_it(name):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        graph = simulation.prepared(Projections().eval(), toys.pictures(1))
+    assert set(noisy_bias.added(transforms.get(name).apply(graph, toys.batches(), ORIN))) == {"q", "k", "v"}
+
+
 @pytest.fixture(scope="module")
 def noisy() -> torch.fx.GraphModule:
     """A trained transformer with an offset before every linear layer that can bear one, whether it helps or not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_offsets, "_judged", lambda graph, node, *_: 0.3 * torch.sin(torch.arange(_inputs(node)).float()))
+        patch.setattr(_offsets, "_judged", lambda graph, readers, *_: 0.3 * torch.sin(readers[0].channels.float()))
         return _offsets.rewritten(ir.copied(trained_vits.trained()), toys.batches(), ORIN, noisy_bias.noise, silent)
-
-
-def _inputs(node: torch.fx.Node) -> int:
-    return int(node.args[0].meta["val"].shape[-1])
 
 
 def test_offsets_cost_nothing_behind_normalizations_and_one_subtraction_behind_gelu(noisy):
