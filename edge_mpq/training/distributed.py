@@ -30,6 +30,7 @@ def join(device: str = "cpu") -> "Fabric | None":
     """
     if not torch.distributed.is_torchelastic_launched():
         return None
+    import atexit
     import logging
     import os
 
@@ -40,7 +41,14 @@ def join(device: str = "cpu") -> "Fabric | None":
     machines = int(os.environ["WORLD_SIZE"]) // here
     fabric = Fabric(accelerator=torch.device(device).type, strategy="ddp", devices=here, num_nodes=machines)
     fabric.launch()
+    # Gloo's threads, still there when the interpreter is taken down, may abort the process.
+    atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class Processes:
