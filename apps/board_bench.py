@@ -16,7 +16,7 @@ import numpy as np
 
 from apps import board_report, board_timing, doctor_facts
 from apps.stream import jetson
-from apps.stream.engine_from_bundle import ROLES, open_engine, roles_of, source_of
+from apps.stream.engine_from_bundle import ROLES, open_engine, roles_of
 from apps.stream.power import Sampler
 from edge_mpq.engines import inputs
 from edge_mpq.errors import SourceError
@@ -24,6 +24,7 @@ from edge_mpq.records import bundle as bundle_record
 from edge_mpq.records import plan as plan_record
 from edge_mpq.records import report as report_record
 from edge_mpq.records.report import LayerRow, RunReport, Variant
+from export.engine_from_onnx import source_of
 
 MIB = 2.0**20
 IDLE_S = 2.0

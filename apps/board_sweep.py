@@ -122,8 +122,7 @@ def facts_of(folder, bundle, role, name, engine, example):
     plan = plans.load(os.path.join(folder, bundle.files["plan"])) if "plan" in bundle.files else None
     size = os.path.getsize(os.path.join(folder, bundle.files[role]))
     weights, rows = board_bench.known_of(role, board_bench.before(folder).get(usual), plan, size)
-    batch = np.repeat(example, engine.inputs[0].shape[0] or 1, axis=0)
-    times = {item.layer: item.ms for item in engine.profile(batch)} if rows else {}
+    times = {item.layer: item.ms for item in engine.profile(board_timing.filled(engine, example))} if rows else {}
     got = engine.card.got if engine.card else {}
     return PlanFacts(
         name=name,

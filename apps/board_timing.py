@@ -96,9 +96,13 @@ def agreement(engine, reference, batches):
     return float(np.mean(same)) if same else None
 
 
-def _answer(engine, batch):
-    """The first output for one picture [1, ...], which an engine of a fixed batch gets as often as it wants."""
-    return engine.infer(np.repeat(batch, engine.inputs[0].shape[0] or 1, axis=0))[0][:1]
+def filled(engine, picture):
+    """One ``picture`` [1, ...] as often as an engine of a fixed batch wants it."""
+    return np.repeat(picture, engine.inputs[0].shape[0] or 1, axis=0)
+
+
+def _answer(engine, picture):
+    return engine.infer(filled(engine, picture))[0][:1]
 
 
 def _winners(scores):

@@ -19,9 +19,7 @@ def get(package, name):
     """The module of method ``name``; a dotted name loads a method from anywhere."""
     family = package.__name__.rsplit(".", 1)[-1]
     if "." in name:
-        # The working folder too, which a console script leaves out; at the end, so that it hides nothing.
-        if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())
+        search(os.getcwd())  # which a console script leaves out
         try:
             return importlib.import_module(name)
         except (ImportError, TypeError) as error:  # TypeError: a name that begins with a dot
@@ -32,3 +30,9 @@ def get(package, name):
     if name not in known:
         raise UsageError("there is no {!r} in {}".format(name, family), "choose one of " + ", ".join(known))
     return importlib.import_module(package.__name__ + "." + name)
+
+
+def search(folder):
+    """Let modules of ``folder`` be imported too; it comes last, so that a user's file hides no installed package."""
+    if folder not in sys.path:
+        sys.path.append(folder)

@@ -17,6 +17,7 @@ from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from edge_mpq import door
 from edge_mpq.errors import EdgeMpqError, ModelError
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _zoo_spec(name: str, zoo: str | None) -> str:
 
 def _named_module(place: str) -> ModuleType:
     """Import a dotted module, from the working folder too, which a console script leaves out of sys.path."""
-    _search(os.getcwd())
+    door.search(os.getcwd())
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
@@ -156,7 +157,7 @@ def _file_module(path: str) -> ModuleType:
     """Execute a Python file as a module; its siblings can be imported from it."""
     if not os.path.isfile(path):
         raise ModelError(f"there is no file {path}", FORMS)
-    _search(os.path.dirname(os.path.abspath(path)))
+    door.search(os.path.dirname(os.path.abspath(path)))
     name = "_edge_mpq_file_" + os.path.basename(path)[:-3]
     loader = SourceFileLoader(name, path)
     module = ModuleType(name)
@@ -168,11 +169,6 @@ def _file_module(path: str) -> ModuleType:
         del sys.modules[name]
         raise ModelError(f"cannot import {path} ({_told(error)})", "it must run by itself") from error
     return module
-
-
-def _search(folder: str) -> None:
-    if folder not in sys.path:
-        sys.path.append(folder)  # at the end: a user's file never hides an installed package
 
 
 def _required(make: Callable[..., Any]) -> list[str]:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import fx
 
-from edge_mpq import graph as ir
 from edge_mpq import roles as mixtures
 from edge_mpq import routing
 from edge_mpq.cost import Menu, Pair
@@ -26,8 +25,7 @@ from edge_mpq.records.plan import Choice, PrecisionPlan
 from edge_mpq.records.target import Target
 from edge_mpq.residuals import Residual, cosines, residuals
 from edge_mpq.roles import Role
-from edge_mpq.sensitivity.weight_outliers import towering
-from edge_mpq.simulation import weight_axis
+from edge_mpq.sensitivity.weight_outliers import heights
 from edge_mpq.training.block_predictor import predicted
 
 Groups = list[list[str]]
@@ -70,14 +68,8 @@ def first_k(model: Model) -> Groups:
 
 def outlier_p(model: Model) -> Groups:
     """Layers one by one, those in whose weights an entry towers highest first; reads no data."""
-    nodes = {name: found[0] for name, found in ir.weighted(model.graph).items()}
-    height = {
-        name: towering(
-            ir.attribute(model.graph, str(nodes[name].args[1].target)), weight_axis(ir.WEIGHTED[nodes[name].target])
-        )
-        for name, role in model.roles.items()
-        if role.kind != "router"
-    }
+    found = heights(model.graph)
+    height = {name: found[name] for name, role in model.roles.items() if role.kind != "router"}
     return [[name] for name in sorted(height, key=lambda name: -height[name])]
 
 

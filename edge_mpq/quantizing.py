@@ -44,9 +44,9 @@ def quantize(
     target = targets.get(plan.target)
     graph = transforms.apply_all(plan.transforms, prepared(model, inputs_of(first)), calibration, target, progress)
     plan.check(layers_of(graph), target)
-    symmetric = target.scheme.activation == "int8"
-    bits = bits_of(graph, plan, target.scheme)
-    ranges = ranges or ranges_of(graph, every_tensor(graph), calibration, observer, symmetric, progress, bits)
+    if ranges is None:
+        bits, symmetric = bits_of(graph, plan, target.scheme), target.scheme.activation == "int8"
+        ranges = ranges_of(graph, every_tensor(graph), calibration, observer, symmetric, progress, bits)
     quantized = simulate(graph, plan, target, ranges)
     rule = roundings.get(rounding) if isinstance(rounding, str) else rounding
     rule.apply(quantized, graph, few(calibration, 256), progress)

@@ -19,15 +19,20 @@ from edge_mpq.records import bundle as bundles
 from edge_mpq.records import plan as plans
 from edge_mpq.records import target as targets
 
-# Which plan a role's ONNX carries; fp32 carries none.
-PLANNED = {"model": "plan"}
 ROLES = ("model", "fp32", "int8")
 # The engine that calibration on the board builds, from the float model.
 CALIBRATED = "calibrated"
+# Which plan a role's engine is built by; fp32 is by none.
+PLANNED = {"model": "plan", CALIBRATED: "plan"}
 BATCH = 16
 # A build of minutes says where it is this often.
 EVERY_S = 5.0
 TENSORRT = "--workspace, --batch, --level, --calibrate, --dla and --prefer"
+
+
+def source_of(role):
+    """The role whose ONNX the engine of ``role`` is built from."""
+    return "fp32" if role == CALIBRATED else role
 
 
 def engine_path(folder, role):
@@ -49,7 +54,7 @@ def build(folder, role="model", backend=None, threads=1, **more):
     """
     bundle = bundles.open_folder(folder)
     target = targets.get(bundle.target)
-    source, planned = ("fp32", "plan") if role == CALIBRATED else (role, PLANNED.get(role))
+    source, planned = source_of(role), PLANNED.get(role)
     if source not in bundle.files:
         raise BundleError("{} has no {!r} model".format(folder, source), "it has " + ", ".join(sorted(bundle.files)))
     if target.backend == "simulation" and backend is None:

@@ -10,15 +10,10 @@ from edge_mpq.records import engine as engine_record
 from edge_mpq.records import plan as plan_record
 from edge_mpq.records import target as target_record
 from export import engine_from_onnx
-from export.engine_from_onnx import CALIBRATED
+from export.engine_from_onnx import CALIBRATED, source_of
 
 # Each engine a bundle may hold, and what it is called where they are compared.
 ROLES = (("fp32", "fp32"), ("int8", "int8"), (CALIBRATED, CALIBRATED), ("model", "mixed"))
-
-
-def source_of(role):
-    """The role whose ONNX the engine of ``role`` is built from."""
-    return "fp32" if role == CALIBRATED else role
 
 
 def roles_of(folder, bundle):

@@ -37,11 +37,17 @@ def scores(
     if not batches:
         raise CalibrationError("there is no calibration picture", "give --data a folder with pictures")
     noise = layer_noise(graph, menu, batches, ranges, target, progress)
-    factors = {}
-    for name, (node, *_) in ir.weighted(graph).items():
-        weight = ir.attribute(graph, str(node.args[1].target))
-        factors[name] = towering(weight, weight_axis(ir.WEIGHTED[node.target]))
+    factors = heights(graph)
     return {name: widen({pair: factors[name] * noise[name][pair] for pair in pairs}) for name, pairs in menu.items()}
+
+
+def heights(graph: fx.GraphModule) -> dict[str, float]:
+    """layer -> :func:`towering` of its weight."""
+    nodes = {name: found[0] for name, found in ir.weighted(graph).items()}
+    return {
+        name: towering(ir.attribute(graph, str(node.args[1].target)), weight_axis(ir.WEIGHTED[node.target]))
+        for name, node in nodes.items()
+    }
 
 
 def towering(weight: torch.Tensor, axis: int = 0) -> float:
