@@ -75,6 +75,14 @@ def parse(text: str) -> Budget:
     return Budget(tuple(terms[quantity] for quantity in UNITS if quantity in terms))
 
 
+def of_costs(text: str, whose: str) -> Budget:
+    """The budget written in ``text`` for ``whose`` search, which measures no accuracy; PlanError for one of that."""
+    wanted = parse(text)
+    if wanted.drop() is not None:
+        raise PlanError(f"budget {wanted} speaks of accuracy", f"give {whose} a size, bitops or latency")
+    return wanted
+
+
 def _fault(term: Term) -> str:
     if term.quantity not in UNITS:
         return f"there is no quantity {term.quantity!r}"

@@ -49,9 +49,7 @@ def run(
     """
     if task.training is None:
         raise PlanError("fliqs searches while it trains, and there are no labelled batches", "give training data")
-    wanted = budgets.parse(task.budget)
-    if wanted.drop() is not None:
-        raise PlanError(f"budget {wanted} speaks of accuracy", "give fliqs a size, bitops or latency")
+    wanted = budgets.of_costs(task.budget, "fliqs")
     if widths and any(term.quantity == "latency" for term in wanted.terms):
         raise PlanError(f"budget {wanted} speaks of latency, which no width foretells", "give a size or bitops")
     layers = layers_of(task.graph)

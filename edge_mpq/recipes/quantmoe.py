@@ -12,7 +12,6 @@ from edge_mpq import budget as budgets
 from edge_mpq import menu as menus
 from edge_mpq import presets as rules
 from edge_mpq.calibration import few, fitted
-from edge_mpq.errors import PlanError
 from edge_mpq.layers import layers_of
 from edge_mpq.planning import cost_tables
 from edge_mpq.progress import Progress, silent
@@ -45,9 +44,7 @@ def run(task: Task, progress: Progress = silent, presets: Sequence[str] = ()) ->
 
 def _by_rule(task: Task, presets: Sequence[str], progress: Progress) -> Planned:
     """The plan of rules of thumb that keeps every term of the budget."""
-    wanted = budgets.parse(task.budget)
-    if wanted.drop() is not None:
-        raise PlanError(f"budget {wanted} speaks of accuracy", "give presets a size, bitops or latency")
+    wanted = budgets.of_costs(task.budget, "presets")
     graph, layers = task.graph, layers_of(task.graph)
     ranges = ranged(task, graph, progress)
     menu = menus.menu_of(layers, task.target, task.formats)

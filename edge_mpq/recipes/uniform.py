@@ -20,9 +20,7 @@ def run(task: Task, progress: Progress = silent) -> Outcome:
     """The widest uniform plan within the budget; PlanError when none is, or the budget is of accuracy."""
     layers = layers_of(task.graph)
     menu = menus.menu_of(layers, task.target, task.formats)
-    wanted = budgets.parse(task.budget)
-    if wanted.drop() is not None:
-        raise PlanError(f"budget {wanted} speaks of accuracy", "give the uniform recipe a size, bitops or latency")
+    wanted = budgets.of_costs(task.budget, "the uniform recipe")
     limits = budgets.limits(wanted, layers, cost_tables(layers, menu, task.target))
     shared = [pair for pair in menu[layers[0].name] if all(pair in row for row in menu.values())]
     for pair in shared:

@@ -85,7 +85,7 @@ def _jetson(name, title, formats, opset, memory, peaks, bandwidth, tensorrt, cap
     )  # fmt: skip
 
 
-_ROWS = [
+_GPUS = [
     _jetson("jetson-nano", "Jetson Nano, JetPack 4.6.1, TensorRT 8.2", _FLOAT16, 13, 4,
             {"fp32": 0.236, "fp16": 0.472}, 25.6, (8, 2, 1), "5.3", launch=30.0),
     _jetson("jetson-tx2", "Jetson TX2, JetPack 4.6.1, TensorRT 8.2", _FLOAT16, 13, 8,
@@ -106,6 +106,27 @@ _ROWS = [
     _jetson("tensorrt-11-x86", "x86 with an Ada GPU (L4), TensorRT 11", _INT8 + ("bf16", "fp8"), 25, 24,
             {"fp32": 30.3, "fp16": 121, "bf16": 121, "int8": 242, "fp8": 242}, 300, (11, 0, 0), "8.9",
             launch=5.0, dialect="typed"),
+]  # fmt: skip
+
+
+def _earlier(name, jetpack, opset, tensorrt):
+    """A row of the board ``name`` under an earlier JetPack, whose TensorRT reads an older ONNX."""
+    row = next(row for row in _GPUS if row.name == name)
+    title = "{}, JetPack {}, TensorRT {}.{}".format(row.title.split(", ")[0], jetpack, *tensorrt)
+    return row._replace(
+        name="{}-jetpack{}".format(name, jetpack[0]), title=title, weight_formats=row.activation_formats,
+        opset=opset, tensorrt=tensorrt,
+    )  # fmt: skip
+
+
+_EARLIER = [
+    _earlier("jetson-xavier-nx", "4.6.1", 13, (8, 2, 1)),
+    _earlier("jetson-agx-xavier", "4.6.1", 13, (8, 2, 1)),
+    _earlier("jetson-orin-nano", "5.1", 17, (8, 5, 2)),
+    _earlier("jetson-orin-nx", "5.1", 17, (8, 5, 2)),
+    _earlier("jetson-agx-orin", "5.1", 17, (8, 5, 2)),
+]
+_OTHERS = [
     Target("cpu-x86-vnni", "x86 CPU with VNNI, ONNX Runtime", "onnxruntime",
            ("fp32", "int8") + _NARROW + _RUNTIME_BLOCKS, ("fp32", "int8"), _UINT8, 20, 4,
            {"fp32": 0.08, "int8": 0.24}, 20, 2.0, efficiency=0.6),
@@ -119,26 +140,7 @@ _ROWS = [
            100, 0.0),
 ]  # fmt: skip
 
-
-def _earlier(name, jetpack, opset, tensorrt):
-    """A row of the board ``name`` under an earlier JetPack, whose TensorRT reads an older ONNX."""
-    row = next(row for row in _ROWS if row.name == name)
-    title = "{}, JetPack {}, TensorRT {}.{}".format(row.title.split(", ")[0], jetpack, *tensorrt)
-    return row._replace(
-        name="{}-jetpack{}".format(name, jetpack[0]), title=title, weight_formats=row.activation_formats,
-        opset=opset, tensorrt=tensorrt,
-    )  # fmt: skip
-
-
-_ROWS[9:9] = [
-    _earlier("jetson-xavier-nx", "4.6.1", 13, (8, 2, 1)),
-    _earlier("jetson-agx-xavier", "4.6.1", 13, (8, 2, 1)),
-    _earlier("jetson-orin-nano", "5.1", 17, (8, 5, 2)),
-    _earlier("jetson-orin-nx", "5.1", 17, (8, 5, 2)),
-    _earlier("jetson-agx-orin", "5.1", 17, (8, 5, 2)),
-]
-
-TARGETS = {row.name: row for row in _ROWS}
+TARGETS = {row.name: row for row in _GPUS + _EARLIER + _OTHERS}
 # The newest opset that a parser reads, from each version of TensorRT on.  Newer nodes it does not refuse: a
 # ReduceMean of opset 18 reduces over all axes before TensorRT 10.
 _READS = (((8, 0), 13), ((8, 4), 17), ((10, 0), 20), ((10, 9), 22), ((10, 13), 24), ((11, 0), 25))
